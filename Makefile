@@ -1,0 +1,61 @@
+# Everything a developer does. The first target to need them makes .venv and installs the tools into it.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROTOS := $(wildcard proto/policy_service/v1/*.proto)
+GOOGLEAPIS := build/googleapis
+SOURCES := policy_service clients tests
+
+.PHONY: run test check proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+
+run: $(STAMP) ## start the service on loopback with the example organisation
+	$(BIN)/python examples/run.py
+
+test: $(STAMP) ## all tests
+	$(BIN)/pytest -n auto
+
+check: format-check lint types layers proto-lint proto-current test ## what CI runs
+
+fmt: $(STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+proto-lint: $(STAMP) $(GOOGLEAPIS)
+	$(BIN)/buf lint
+	$(BIN)/buf breaking proto --exclude-imports --against proto/released.binpb
+
+proto: $(STAMP) $(GOOGLEAPIS) ## generate policy_service/v1 from proto/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(GOOGLEAPIS) \
+		--python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
+		--descriptor_set_out=policy_service/v1/descriptors.binpb --include_source_info $(PROTOS)
+
+proto-current: proto ## fail when the generated code is not what proto/ says
+	git diff --exit-code -- policy_service/v1
+
+proto-release: $(STAMP) $(GOOGLEAPIS) ## make today's API the one that `buf breaking` compares with
+	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
+
+$(GOOGLEAPIS): $(STAMP)
+	mkdir -p $(GOOGLEAPIS)/google/rpc
+	cp $$($(BIN)/python -c 'import google.rpc; print(google.rpc.__path__[0])')/status.proto $(GOOGLEAPIS)/google/rpc/
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev,redis]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

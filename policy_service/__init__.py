@@ -1,0 +1,1 @@
+"""Policy Service: which team, and which member of a team, may use which AI model."""
