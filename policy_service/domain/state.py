@@ -1,0 +1,243 @@
+"""The policy in memory at one revision: what `decide` and its answer need, nothing else.
+
+Plain dictionaries of frozen values, owned by one thread. A change costs what it touches, at any number of members.
+Equal member policies (scope, limits, blocked) are one shared object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from weakref import WeakValueDictionary
+
+from policy_service.domain.changes import NO_HASH, Change, Key, Position
+from policy_service.domain.encoding import canonical, limits_to_json, scope_to_json
+from policy_service.domain.matching import Entries, Exclusions, exclusions_of
+from policy_service.domain.names import fold
+from policy_service.domain.records import (
+    AccessGroup,
+    Kind,
+    Member,
+    MemberLimits,
+    Model,
+    ModelScope,
+    Record,
+    Team,
+    UnlistedUsers,
+)
+
+_DIGEST_BYTES = 16
+_DIGEST_MODULUS = 1 << (8 * _DIGEST_BYTES)
+
+
+def _hash(*parts: str | bytes) -> int:
+    encoded = b"\0".join(part.encode() if isinstance(part, str) else part for part in parts)
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest())
+
+
+class Scope:
+    """A scope, ready to be matched."""
+
+    __slots__ = ("entries", "exclusions", "mode", "source")
+
+    def __init__(self, source: ModelScope) -> None:
+        self.source = source
+        self.mode = source.mode
+        self.entries = Entries(source.models)
+        self.exclusions = exclusions_of(source.excluded_models)
+
+
+class Policy:
+    """What decides about a member; shared by all members with an equal one."""
+
+    __slots__ = ("__weakref__", "blocked", "fingerprint", "limits", "scope")
+
+    def __init__(self, scope: ModelScope, limits: MemberLimits, blocked: bool) -> None:
+        self.scope, self.limits, self.blocked = Scope(scope), limits, blocked
+        encoded = canonical([scope_to_json(scope), limits_to_json(limits), blocked])
+        self.fingerprint = hashlib.blake2b(encoded.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+class TeamState:
+    """A team with its members."""
+
+    __slots__ = ("aliases", "blocked", "digest", "limits", "members", "scope", "unlisted_allowed")
+
+    def __init__(self, team: Team) -> None:
+        self.scope = Scope(team.models)
+        self.aliases = dict(team.model_aliases)
+        self.blocked = team.blocked
+        self.unlisted_allowed = team.unlisted_users is UnlistedUsers.TEAM_SCOPE
+        self.limits = team.default_member_limits
+        self.members: dict[str, Policy] = {}
+        self.digest = team_digest(team)
+
+
+class Group:
+    """An access group, ready to grant, and to be excluded."""
+
+    __slots__ = ("digest", "entries", "exclusions", "source", "wide_entries")
+
+    def __init__(self, group: AccessGroup) -> None:
+        self.source = group
+        self.entries = Entries(group.models)
+        self.exclusions: Exclusions | None = exclusions_of(group.excluded_models)
+        self.wide_entries = Exclusions(group.models)
+        self.digest = _hash("group", group.name, canonical([group.models, group.excluded_models]))
+
+
+def team_digest(team: Team) -> int:
+    fields: list[Any] = [scope_to_json(team.models), limits_to_json(team.default_member_limits)]
+    fields += [dict(team.model_aliases), team.blocked, team.unlisted_users.value]
+    return _hash("team", team.id, canonical(fields))
+
+
+def model_digest(name: str, provider: str) -> int:
+    return _hash("model", name, provider)
+
+
+def member_digest(team: str, user: str, policy: Policy) -> int:
+    return _hash("member", team, user, policy.fingerprint)
+
+
+class State:
+    """All teams, members, groups and the catalogue, at `position`; `revision` is its token."""
+
+    def __init__(self, epoch: str = "") -> None:
+        self.teams: dict[str, TeamState] = {}
+        self.groups: dict[str, Group] = {}
+        self.group_names: set[str] = set()  # the keys of `groups`: a set intersects faster
+        self.providers: dict[str, str] = {}  # catalogue name -> provider
+        self.spellings: dict[str, dict[str, str]] = {}  # folded name -> catalogue name -> folded provider
+        self._policies: WeakValueDictionary[tuple[ModelScope, MemberLimits, bool], Policy] = WeakValueDictionary()
+        self._digest = 0
+        self.move_to(Position(epoch, 0, NO_HASH, self.digest))
+
+    @property
+    def digest(self) -> str:
+        """The sum of the records' hashes as 32 hexadecimal digits: order-independent, so equal states have equal
+        digests. It finds accidents, not enemies."""
+        return _digest_text(self._digest)
+
+    def move_to(self, position: Position) -> None:
+        """Says which revision the state is at."""
+        self.position = position
+        self.revision = position.token
+
+    def intern(self, scope: ModelScope, limits: MemberLimits, blocked: bool) -> Policy:
+        """The one shared policy that is equal to this."""
+        key = (scope, limits, blocked)
+        policy = self._policies.get(key)
+        if policy is None:
+            policy = self._policies[key] = Policy(*key)
+        return policy
+
+    def providers_ignoring_case(self, name: str) -> list[str]:
+        """The folded providers of the catalogue names that differ from this at most in case, sorted."""
+        alike = self.spellings.get(fold(name))
+        return sorted(set(alike.values())) if alike else []
+
+    def load(self, record: Record) -> None:
+        """Takes a record into a state that is being built."""
+        prepared = Prepared(self)
+        prepared.add(Change(None, record))
+        self._install(prepared)
+
+    def load_member(self, team: str, user: str, policy: Policy) -> None:
+        """Takes a member into a state that is being built; `policy` is interned."""
+        self.teams[team].members[user] = policy
+        self._digest = (self._digest + member_digest(team, user, policy)) % _DIGEST_MODULUS
+
+    def apply(self, prepared: Prepared, position: Position) -> None:
+        """Makes the prepared changes in one go and moves to the position. Nothing in here can be refused."""
+        self._install(prepared)
+        self.move_to(position)
+
+    def _install(self, prepared: Prepared) -> None:
+        for (kind, team_id, name), value in prepared.steps:
+            match kind:
+                case Kind.TEAM:
+                    self._install_team(team_id, value)
+                case Kind.MEMBER:
+                    _set_or_drop(self.teams[team_id].members, name, value)
+                case Kind.GROUP:
+                    _set_or_drop(self.groups, name, value)
+                    (self.group_names.discard if value is None else self.group_names.add)(name)
+                case Kind.MODEL:
+                    self._install_provider(name, value)
+        self._digest = prepared.total
+
+    def _install_team(self, team_id: str, team: TeamState | None) -> None:
+        if team is not None and team_id in self.teams:
+            team.members = self.teams[team_id].members
+        _set_or_drop(self.teams, team_id, team)
+
+    def _install_provider(self, name: str, provider: str | None) -> None:
+        folded = fold(name)
+        alike = self.spellings.setdefault(folded, {})
+        _set_or_drop(self.providers, name, provider)
+        _set_or_drop(alike, name, None if provider is None else fold(provider))
+        if not alike:
+            del self.spellings[folded]
+
+
+def _set_or_drop(values: dict[str, Any], key: str, value: Any) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value
+
+
+def _digest_text(total: int) -> str:
+    return f"{total:0{2 * _DIGEST_BYTES}x}"
+
+
+class Prepared:
+    """Changes compiled and summed up beside a state, so that applying them is short. A caller with many of them may
+    add them in slices; the state must not change meanwhile. No two changes have the same key."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.steps: list[tuple[Key, Any]] = []  # the compiled value, None to drop
+        self.total = state._digest
+
+    @property
+    def digest(self) -> str:
+        """The digest that the state will have."""
+        return _digest_text(self.total)
+
+    def add(self, change: Change) -> None:
+        value, after = self._compile(change.after)
+        self.total = (self.total + after - self._old_digest(change)) % _DIGEST_MODULUS
+        self.steps.append((change.key, value))
+
+    def _compile(self, record: Record | None) -> tuple[Any, int]:
+        match record:
+            case None:
+                return None, 0
+            case Team():
+                team = TeamState(record)
+                return team, team.digest
+            case Member():
+                policy = self.state.intern(record.allowed_models, record.limits, record.blocked)
+                return policy, member_digest(record.team, record.user, policy)
+            case AccessGroup():
+                group = Group(record)
+                return group, group.digest
+            case Model():
+                return record.provider, model_digest(record.name, record.provider)
+
+    def _old_digest(self, change: Change) -> int:
+        """Of what the state holds under the change's key, and of what goes with it."""
+        kind, team_id, name = change.key
+        team = self.state.teams.get(team_id)
+        if kind is Kind.TEAM and team is not None:
+            gone = team.members.items() if change.after is None else ()
+            return team.digest + sum(member_digest(team_id, user, policy) for user, policy in gone)
+        if kind is Kind.MEMBER and team is not None and name in team.members:
+            return member_digest(team_id, name, team.members[name])
+        if kind is Kind.GROUP and name in self.state.groups:
+            return self.state.groups[name].digest
+        if kind is Kind.MODEL and name in self.state.providers:
+            return model_digest(name, self.state.providers[name])
+        return 0

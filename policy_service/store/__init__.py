@@ -1,0 +1,1 @@
+"""Where the records and the change log are kept: the `Store` protocol, in memory and in SQLite."""

@@ -1,0 +1,109 @@
+"""What a store does. One writer commits; anybody reads. Every read is of one revision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from policy_service.domain.changes import Change, ChangeImage, LogEntry, Position
+from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
+from policy_service.domain.state import State
+
+PAGE_BYTES = 1 << 20  # a page ends when its records' JSON passes this, so that it fits a message
+
+
+class RecordedRequest(NamedTuple):
+    """A mutation that succeeded under a request_id: what was asked (a hash) and what was answered."""
+
+    rpc: str
+    request_id: str
+    request_hash: bytes
+    response: bytes
+    time: datetime
+
+
+class LogSlice(NamedTuple):
+    """A log entry with some of its changes: those from `first_change` on that fitted."""
+
+    entry: LogEntry
+    first_change: int
+    images: tuple[ChangeImage, ...]
+
+
+class LogFilter(NamedTuple):
+    """Which log entries: those that touch a team (empty: all), at or after `start`, before `end`."""
+
+    team: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One atomic, durable step. Without `entry` (a mutation that changed nothing) it only records the request."""
+
+    entry: LogEntry | None = None
+    changes: Sequence[Change] = ()
+    images: Sequence[ChangeImage] = ()
+    request: RecordedRequest | None = None
+    forget_requests_before: datetime | None = None
+    forget_log_before: datetime | None = None
+
+
+class Store(Protocol):
+    """Errors: DatabaseError when the store cannot be used, Unavailable when it cannot do it now."""
+
+    location: str
+
+    async def position(self) -> Position:
+        """Where the log stands."""
+
+    async def load(self, state: State) -> None:
+        """Builds up an empty state and moves it to the position. Raises DatabaseError when the records do not have
+        the digest that the log says."""
+
+    async def team(self, team: str) -> Team | None: ...
+
+    async def member(self, team: str, user: str) -> Member | None: ...
+
+    async def group(self, name: str) -> AccessGroup | None: ...
+
+    async def models_named(self, names: Sequence[str]) -> dict[str, Model]:
+        """Those of the names that the catalogue has."""
+
+    async def users_in(self, team: str, users: Sequence[str]) -> set[str]:
+        """Those of the users that are members of the team."""
+
+    async def teams(self, after: str, limit: int) -> list[Team]:
+        """A page of at most `limit` teams, and about PAGE_BYTES, beyond `after` in byte order of the identifiers; an
+        empty page means the end, a short one does not. So for all pages."""
+
+    async def members(
+        self, team: str, user: str, source: ScopeSource | None, after: tuple[str, str], limit: int
+    ) -> list[Member]:
+        """A page of the team's members (if given) and the user's memberships (if given), by (team, user)."""
+
+    async def groups(self, after: str, limit: int) -> list[AccessGroup]: ...
+
+    async def models(self, after: str, limit: int) -> list[Model]: ...
+
+    async def scopes_listing(self, entry: str, limit: int) -> list[str]:
+        """Up to `limit` scopes that list exactly this entry, in words."""
+
+    async def excluded_entries(self) -> set[str]:
+        """Every entry that some scope excludes."""
+
+    async def log(self, select: LogFilter, after: tuple[int, int], limit: int) -> list[LogSlice]:
+        """A page of the log, the oldest first, from beyond (revision, index of change). An entry that does not fit
+        is cut; the next page goes on with it."""
+
+    async def recorded_request(self, rpc: str, request_id: str) -> RecordedRequest | None: ...
+
+    async def commit(self, commit: Commit) -> None:
+        """All or nothing, durable on return. On an exception nothing was committed, but see `position`: when the
+        outcome is in doubt, that says whether the entry is there."""
+
+    async def close(self) -> None:
+        """Releases the database. May be called twice."""
