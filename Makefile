@@ -38,6 +38,7 @@ proto-lint: $(STAMP) $(GOOGLEAPIS)
 	$(BIN)/buf breaking proto --exclude-imports --against proto/released.binpb
 
 proto: $(STAMP) $(GOOGLEAPIS) ## generate policy_service/v1 from proto/
+	rm -f policy_service/v1/*_pb2*
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(GOOGLEAPIS) \
 		--python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
 		--descriptor_set_out=policy_service/v1/descriptors.binpb --include_source_info $(PROTOS)

@@ -181,11 +181,15 @@ def _opened(state: State, scope: Scope, name: str, target: str, *, alias_grants:
         if verdict.outcome is Outcome.GRANTED:
             return None if source is scope.source else source
         if verdict.outcome is Outcome.EXCLUDED:
-            obstacle = verdict.group or verdict.entry
-            kept = tuple(entry for entry in source.excluded_models if entry != obstacle)
+            kept = tuple(entry for entry in source.excluded_models if not _excludes(state, entry, name, target))
             source = replace(source, excluded_models=kept)
         else:
             source = ModelScope(Mode.ONLY, (*source.models, target), source.excluded_models)
+
+
+def _excludes(state: State, entry: str, name: str, target: str) -> bool:
+    alone = Scope(ModelScope(Mode.ALL, (), (entry,)))
+    return judge(state, alone, name, target, alias_grants=False).outcome is Outcome.EXCLUDED
 
 
 def _nearest(state: State, team_id: str, user: str, model: str) -> list[str]:

@@ -73,9 +73,7 @@ def spell(name: str, folded_providers: Iterable[str], any_provider: bool) -> Spe
     while at >= 0:
         candidates.append(folded[at + 1 :])
         at = folded.find("/", at + 1)
-    for other in folded_providers:
-        if not folded.startswith(other + "/"):
-            candidates.append(f"{other}/{folded}")
+    candidates.extend(f"{provider}/{folded}" for provider in folded_providers)
     return Spelling(name, tuple(candidates), folded if any_provider and "/" not in folded else None)
 
 

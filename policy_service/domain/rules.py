@@ -10,7 +10,7 @@ from policy_service.domain.decide import Outcome, judge
 from policy_service.domain.matching import Exclusions, spell
 from policy_service.domain.names import fold
 from policy_service.domain.records import Member, MemberLimits, Mode, ModelScope, ScopeSource, Team
-from policy_service.domain.state import Scope, State
+from policy_service.domain.state import Scope, State, TeamState
 from policy_service.errors import PreconditionFailed
 
 MAX_WARNINGS = 100
@@ -109,10 +109,10 @@ def team_warnings(state: State, team: Team) -> Iterator[str]:
     yield from _denied_entries(state, team.id, scope, team.model_aliases, default, "default_team_member_models")
 
 
-def member_warnings(state: State, team_id: str, member: Member) -> Iterator[str]:
-    """What in the member is accepted but probably not meant. The team is in the state."""
-    team, field = state.teams[team_id], f"allowed_models of {member.user!r}"
-    yield from _denied_entries(state, team_id, team.scope, team.aliases, member.allowed_models, field)
+def member_warnings(state: State, team: TeamState, member: Member) -> Iterator[str]:
+    """What in the member is accepted but probably not meant."""
+    field = f"allowed_models of {member.user!r}"
+    yield from _denied_entries(state, member.team, team.scope, team.aliases, member.allowed_models, field)
 
 
 def _denied_entries(

@@ -84,7 +84,7 @@ def check_scope(
 
 def check_limits(problems: Problems, field: str, limits: MemberLimits) -> None:
     budget = limits.max_budget_in_team
-    if budget is not None and not (math.isfinite(budget) and budget >= 0):
+    if budget is not None and not (math.isfinite(budget) and math.copysign(1, budget) > 0):
         problems.add(f"{field}.max_budget_in_team", "is not finite or is negative; give 0 or more")
     if limits.budget_duration is not None:
         problems.add(f"{field}.budget_duration", identifier_problem(limits.budget_duration))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from policy_service.domain.changes import Change, ChangeImage, LogEntry, Position
 from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
@@ -24,12 +24,22 @@ class RecordedRequest(NamedTuple):
     time: datetime
 
 
+R = TypeVar("R")
+
+
+class Page(NamedTuple, Generic[R]):
+    """Items in the order of their keys, and whether there are more after them."""
+
+    items: list[R]
+    more: bool
+
+
 class LogSlice(NamedTuple):
     """A log entry with some of its changes: those from `first_change` on that fitted."""
 
     entry: LogEntry
     first_change: int
-    images: tuple[ChangeImage, ...]
+    images: list[ChangeImage]
 
 
 class LogFilter(NamedTuple):
@@ -76,18 +86,17 @@ class Store(Protocol):
     async def users_in(self, team: str, users: Sequence[str]) -> set[str]:
         """Those of the users that are members of the team."""
 
-    async def teams(self, after: str, limit: int) -> list[Team]:
-        """A page of at most `limit` teams, and about PAGE_BYTES, beyond `after` in byte order of the identifiers; an
-        empty page means the end, a short one does not. So for all pages."""
+    async def teams(self, after: str, limit: int) -> Page[Team]:
+        """A page of at most `limit` teams, and about PAGE_BYTES, beyond `after` in byte order of the identifiers."""
 
     async def members(
         self, team: str, user: str, source: ScopeSource | None, after: tuple[str, str], limit: int
-    ) -> list[Member]:
+    ) -> Page[Member]:
         """A page of the team's members (if given) and the user's memberships (if given), by (team, user)."""
 
-    async def groups(self, after: str, limit: int) -> list[AccessGroup]: ...
+    async def groups(self, after: str, limit: int) -> Page[AccessGroup]: ...
 
-    async def models(self, after: str, limit: int) -> list[Model]: ...
+    async def models(self, after: str, limit: int) -> Page[Model]: ...
 
     async def scopes_listing(self, entry: str, limit: int) -> list[str]:
         """Up to `limit` scopes that list exactly this entry, in words."""
@@ -95,7 +104,7 @@ class Store(Protocol):
     async def excluded_entries(self) -> set[str]:
         """Every entry that some scope excludes."""
 
-    async def log(self, select: LogFilter, after: tuple[int, int], limit: int) -> list[LogSlice]:
+    async def log(self, select: LogFilter, after: tuple[int, int], limit: int) -> Page[LogSlice]:
         """A page of the log, the oldest first, from beyond (revision, index of change). An entry that does not fit
         is cut; the next page goes on with it."""
 
@@ -107,3 +116,9 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Releases the database. May be called twice."""
+
+
+def team_scopes_listing(team: Team, entry: str) -> list[str]:
+    """The team's own scopes that list exactly this entry, in words."""
+    scopes = {"models": team.models, "default_team_member_models": team.default_team_member_models}
+    return [f"team {team.id} ({field})" for field, scope in scopes.items() if entry in scope.entries]

@@ -1,0 +1,188 @@
+"""The writer task: one mutation at a time, in the order commit, apply to state, acknowledge.
+
+A caller that goes away never interrupts a mutation that has begun; one that has not begun is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from policy_service.authority.mutations import Plan, World
+from policy_service.domain.changes import LogEntry, changes_hash, entry_hash, image_of
+from policy_service.domain.state import Prepared, State
+from policy_service.errors import PolicyError, RequestIdReused, Unavailable
+from policy_service.store.protocol import Commit, RecordedRequest, Store
+
+MAX_WAITING = 1_000
+CHANGES_AT_ONCE = 500  # how many are prepared before the event loop gets a turn
+REQUESTS_KEPT = timedelta(hours=48)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A mutation to run: who asks for it and how, its plan, and how its answer is encoded (given the revision)."""
+
+    rpc: str
+    actor: str
+    peer: str
+    plan: Callable[[World], Awaitable[Plan]]
+    encode: Callable[[Plan, str], bytes]
+    request_id: str = ""
+    request_hash: bytes = b""
+    validate_only: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    mutation: Mutation
+    answer: asyncio.Future[bytes]
+
+
+class Authority:
+    """Owns the writing of a store and the state. `run` it as a task; `state` may be read from the same event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        state: State,
+        log_retention: timedelta | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store, self.state = store, state
+        self._log_retention, self._clock = log_retention, clock
+        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue(MAX_WAITING)
+        self._closing = False
+
+    async def mutate(self, mutation: Mutation) -> bytes:
+        """Runs a mutation and returns its encoded answer. Raises what its plan raises, and Unavailable."""
+        if self._closing:
+            raise Unavailable("the server is shutting down")
+        job = _Job(mutation, asyncio.get_running_loop().create_future())
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            raise Unavailable(f"{MAX_WAITING} mutations are waiting; try again later") from None
+        return await job.answer
+
+    async def finish(self) -> None:
+        """Takes no more mutations; those that wait are still run, then `run` returns."""
+        self._closing = True
+        await self._jobs.put(None)
+
+    async def run(self) -> None:
+        """The writer task. Returns after `finish`; raises when the outcome of a commit cannot be found out."""
+        while (job := await self._jobs.get()) is not None:
+            if job.answer.done():  # the caller went away before it began
+                continue
+            try:
+                answer = await self._run_one(job.mutation)
+            except PolicyError as error:
+                _fail(job, error)
+            except _OutcomeUnknown as unknown:
+                _fail(job, Unavailable("whether the change was committed is unknown; the server stops to find out"))
+                self._closing = True
+                self._fail_waiting()
+                raise unknown from unknown.__cause__
+            except Exception as error:
+                log.exception("mutation failed", extra={"fields": {"rpc": job.mutation.rpc}})
+                _fail(job, error)
+            else:
+                if not job.answer.done():
+                    job.answer.set_result(answer)
+
+    def _fail_waiting(self) -> None:
+        while not self._jobs.empty():
+            job = self._jobs.get_nowait()
+            if job is not None:
+                _fail(job, Unavailable("the server is shutting down"))
+
+    async def _run_one(self, mutation: Mutation) -> bytes:
+        if mutation.request_id:
+            recorded = await self.store.recorded_request(mutation.rpc, mutation.request_id)
+            if recorded is not None:
+                if recorded.request_hash != mutation.request_hash:
+                    raise RequestIdReused
+                return recorded.response
+        position = self.state.position
+        token = position._replace(revision=position.revision + 1).token
+        now = self._clock()
+        plan = await mutation.plan(World(self.state, self.store, now, etag=token))
+        if mutation.validate_only:
+            return mutation.encode(plan, "")
+        answer = mutation.encode(plan, token if plan.changes else position.token)
+        request = None
+        if mutation.request_id:
+            fields = (mutation.rpc, mutation.request_id, mutation.request_hash, answer, now)
+            request = RecordedRequest(*fields)
+        if plan.changes:
+            await self._commit(mutation, plan, now, request)
+        elif request is not None:
+            await self.store.commit(Commit(request=request, forget_requests_before=now - REQUESTS_KEPT))
+        return answer
+
+    async def _commit(self, mutation: Mutation, plan: Plan, now: datetime, request: RecordedRequest | None) -> None:
+        prepared = Prepared(self.state)
+        images = []
+        for at, change in enumerate(plan.changes):
+            prepared.add(change)
+            images.append(image_of(change))
+            if at % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        entry = self._entry(mutation, now, prepared.digest, len(images))
+        entry = replace(entry, hash=entry_hash(entry, changes_hash(images)))
+        commit = Commit(
+            entry=entry,
+            changes=plan.changes,
+            images=images,
+            request=request,
+            forget_requests_before=now - REQUESTS_KEPT,
+            forget_log_before=now - self._log_retention if self._log_retention else None,
+        )
+        try:
+            await self.store.commit(commit)
+        except Exception as error:
+            if not await self._landed(entry, error):
+                raise
+        self.state.apply(prepared, entry.position)
+
+    def _entry(self, mutation: Mutation, now: datetime, digest: str, change_count: int) -> LogEntry:
+        position = self.state.position
+        return LogEntry(
+            epoch=position.epoch,
+            revision=position.revision + 1,
+            time=now,
+            actor=mutation.actor,
+            peer=mutation.peer,
+            rpc=mutation.rpc,
+            digest=digest,
+            previous_hash=position.hash,
+            hash="",
+            change_count=change_count,
+        )
+
+    async def _landed(self, entry: LogEntry, error: Exception) -> bool:
+        """Whether a commit that failed is in the database all the same. Raises _OutcomeUnknown."""
+        try:
+            position = await self.store.position()
+        except Exception:
+            raise _OutcomeUnknown from error
+        if position == entry.position:
+            return True
+        if position != self.state.position:
+            raise _OutcomeUnknown from error
+        return False
+
+
+class _OutcomeUnknown(Exception):
+    """The database does not say whether the last commit is in it, or another process wrote to it."""
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    if not job.answer.done():
+        job.answer.set_exception(error)

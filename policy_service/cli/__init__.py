@@ -1,0 +1,1 @@
+"""The command `policy-service`: the only reader of arguments and environment."""

@@ -1,0 +1,30 @@
+"""`policy-service credential create`: makes a token and the entry for the credentials file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+import yaml
+
+from policy_service.domain.names import identifier_problem
+from policy_service.services.auth import Permission, hash_token, new_token
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="Who gets it; the audit log shows this name.")],
+    permission: Annotated[list[Permission], typer.Option(help="What it may do; repeat it for more.")],
+) -> None:
+    """Make a token: printed once, never stored. The credentials file gets its hash."""
+    problem = identifier_problem(name)
+    if problem:
+        raise typer.BadParameter(f"{name!r} {problem}", param_hint="NAME")
+    token = new_token()
+    entry = {
+        "name": name,
+        "token_sha256": hash_token(token),
+        "permissions": [str(p) for p in dict.fromkeys(permission)],
+    }
+    typer.echo(f"token (shown only now): {token}")
+    typer.echo("add this under `principals:` in the credentials file:")
+    typer.echo(yaml.safe_dump([entry], sort_keys=False), nl=False)

@@ -1,0 +1,24 @@
+"""The command `policy-service`. Every option is also an environment variable `POLICY_SERVICE_...`."""
+
+from __future__ import annotations
+
+import typer
+
+from policy_service.cli.credential import create
+from policy_service.cli.serve import serve
+
+app = typer.Typer(
+    name="policy-service",
+    help="Decides which team, and which member of a team, may use which AI model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+credential = typer.Typer(help="Credentials for callers.", no_args_is_help=True)
+credential.command()(create)
+app.add_typer(credential, name="credential")
+app.command()(serve)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,167 @@
+"""From services to gRPC handlers. Every RPC is authenticated, authorised, decoded, run, and its errors mapped, here.
+
+The handlers are made from the descriptors, so that an RPC cannot be forgotten. They are no interceptors: the check
+path has one function between grpcio and the service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from policy_service.errors import InvalidArgument, PolicyError, Violation
+from policy_service.services.auth import ANONYMOUS, LOCAL, Credentials, Permission, Principal, authorize
+from policy_service.services.caller import Caller
+from policy_service.services.status import status_of
+
+log = logging.getLogger(__name__)
+
+Method = Callable[[Any, Caller], Awaitable[Message]]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_AUTHORIZATION = "authorization"
+_DETAILS = "grpc-status-details-bin"
+
+
+class Guard:
+    """Finds out who calls. Without credentials a caller from this machine (`trusted`) is `local`, and may do
+    everything; on a listener that was opened to other machines without them it is `anonymous`, and may check."""
+
+    def __init__(self, credentials: Callable[[], Credentials | None], trusted: bool) -> None:
+        self._credentials = credentials
+        self._without_credentials = LOCAL if trusted else ANONYMOUS
+
+    def identify(self, context: Context) -> Principal:
+        """The caller's principal. Raises Unauthenticated."""
+        credentials = self._credentials()
+        if credentials is None:
+            return self._without_credentials
+        metadata = context.invocation_metadata() or ()
+        shown = [_text(value) for key, value in metadata if key == _AUTHORIZATION]
+        sans = context.auth_context().get("x509_subject_alternative_name", ())
+        return credentials.identify(shown, map(_text, sans))
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode(errors="replace")
+
+
+def unary_handlers(
+    service: ServiceDescriptor, implementation: object, guard: Guard, permission: Permission
+) -> grpc.GenericRpcHandler:
+    """Handlers for a service of which every RPC is unary and needs the permission."""
+    handlers: dict[str, Any] = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            _unary(method, getattr(implementation, method.name), guard, permission)
+        )
+        for method in service.methods
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _unary(
+    method: MethodDescriptor, run: Method, guard: Guard, permission: Permission
+) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    rpc = f"{method.containing_service.full_name}/{method.name}"
+    request_class = GetMessageClass(method.input_type)
+
+    async def handle(encoded: bytes, context: Context) -> bytes:
+        try:
+            principal = guard.identify(context)
+            authorize(principal, permission, rpc)
+            request = decode(request_class, encoded)
+            response = await run(request, Caller(principal.name, context.peer()))
+            return response.SerializeToString()
+        except PolicyError as error:
+            failure = error
+        except Exception:
+            log.exception("rpc failed", extra={"fields": {"rpc": rpc}})
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+        return await abort(context, failure)
+
+    return handle
+
+
+def decode(request_class: type[Message], encoded: bytes) -> Message:
+    """The request. Raises InvalidArgument when the bytes are none."""
+    try:
+        return request_class.FromString(encoded)
+    except DecodeError:
+        words = f"the message is no {request_class.DESCRIPTOR.full_name}: malformed, or text that is not UTF-8"
+        raise InvalidArgument([Violation("", words)]) from None
+
+
+async def abort(context: Context, error: PolicyError) -> NoReturn:
+    """Ends the RPC with the error's status."""
+    code, status = status_of(error)
+    await context.abort(code, status.message, ((_DETAILS, status.SerializeToString()),))
+
+
+def library_handlers(
+    service: ServiceDescriptor, servicer: Any, guard: Guard, permission_needed: bool, name: str = ""
+) -> grpc.GenericRpcHandler:
+    """Handlers for a service that a library implements (health, reflection), with grpcio's own signatures.
+
+    `permission_needed`: the caller has to be a principal. `name`: another name to serve it under.
+    """
+    makers: Mapping[tuple[bool, bool], Any] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, _library_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, _library_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, _library_stream),
+    }
+    handlers: dict[str, Any] = {}
+    for method in service.methods:
+        make, wrap = makers[method.client_streaming, method.server_streaming]
+        rpc = f"{name or service.full_name}/{method.name}"
+        request_class = GetMessageClass(method.input_type)
+
+        def admit(context: Context, rpc: str = rpc) -> None:
+            if permission_needed:
+                authorize(guard.identify(context), None, rpc)
+
+        handlers[method.name] = make(
+            wrap(getattr(servicer, method.name), admit, request_class), response_serializer=_serialize
+        )
+    return grpc.method_handlers_generic_handler(name or service.full_name, handlers)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _library_unary(run: Any, admit: Callable[[Context], None], request_class: type[Message]) -> Any:
+    async def handle(encoded: bytes, context: Context) -> Any:
+        try:
+            admit(context)
+            request = decode(request_class, encoded)
+        except PolicyError as error:
+            failure = error
+        else:
+            return await run(request, context)
+        return await abort(context, failure)
+
+    return handle
+
+
+def _library_stream(run: Any, admit: Callable[[Context], None], request_class: type[Message]) -> Any:
+    async def decoded(requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for encoded in requests:
+            yield decode(request_class, encoded)
+
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+        try:
+            admit(context)
+            async for response in run(decoded(requests), context):
+                yield response
+            return
+        except PolicyError as error:
+            failure = error
+        await abort(context, failure)
+
+    return handle

@@ -1,0 +1,1 @@
+"""Generated from proto/policy_service/v1 by `make proto`."""
