@@ -1,7 +1,11 @@
-"""`make run`: the service on loopback, its data in data/, with the example organisation applied. Ctrl-C ends it."""
+"""`make run`: the service on loopback, its data in data/, with the example organisation applied. Ctrl-C ends it.
+
+POLICY_SERVICE_LISTEN and POLICY_SERVICE_DATABASE name another address and file.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 HERE = Path(__file__).parent
 COMMAND = str(Path(sys.executable).with_name("policy-service"))
-TARGET = "127.0.0.1:50051"
+TARGET = os.environ.get("POLICY_SERVICE_LISTEN", "127.0.0.1:50051")
+DATABASE = os.environ.get("POLICY_SERVICE_DATABASE", str(HERE.parent / "data" / "policy-service.db"))
 STARTUP_TIMEOUT_S = 30
 TRY = f"""
 The service listens on {TARGET} with the organisation of examples/acme.yaml. Try, in another terminal:
@@ -27,8 +32,7 @@ Ctrl-C stops it.
 
 def main() -> int:
     """Returns the server's exit status."""
-    data = HERE.parent / "data" / "policy-service.db"
-    server = subprocess.Popen([COMMAND, "serve", "--listen", TARGET, "--database", str(data)])  # noqa: S603 - our own
+    server = subprocess.Popen([COMMAND, "serve", "--listen", TARGET, "--database", DATABASE])  # noqa: S603 - our own
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
         if not serves(server):
@@ -49,9 +53,7 @@ def serves(server: subprocess.Popen[bytes]) -> bool:
     with grpc.insecure_channel(TARGET) as channel:
         request = health_pb2.HealthCheckRequest(service="policy_service.v1.AdminService")
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                request, wait_for_ready=True, timeout=STARTUP_TIMEOUT_S
-            )
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=STARTUP_TIMEOUT_S)
         except grpc.RpcError:
             return False
         return server.poll() is None and answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -133,6 +133,7 @@ class Server:
     def _bind(self, server: grpc.aio.Server, listener: Listener) -> str:
         """Returns the address with the port that was chosen."""
         address = listener.address
+        mask = os.umask(0o177)  # a Unix socket is its owner's alone from its first moment
         try:
             if self._config.has_tls and not address.is_unix:
                 port = server.add_secure_port(address.text, _tls(self._config))
@@ -140,12 +141,11 @@ class Server:
                 port = server.add_insecure_port(address.text)
         except RuntimeError:
             port = 0
-        if address.is_unix and port:
-            os.chmod(address.text.removeprefix("unix:"), 0o600)
-            return address.text
+        finally:
+            os.umask(mask)
         if not port:
             raise StartupError(f"cannot listen on {address.text}: the address is in use or is not this machine's")
-        return f"{address.text.rpartition(':')[0]}:{port}"
+        return address.text if address.is_unix else f"{address.text.rpartition(':')[0]}:{port}"
 
     async def _drain(self, servers: list[grpc.aio.Server]) -> None:
         await self._health.enter_graceful_shutdown()

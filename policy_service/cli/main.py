@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from policy_service.cli.apply import apply
+from policy_service.cli.check import check
 from policy_service.cli.credential import create
 from policy_service.cli.serve import serve
 
@@ -16,7 +18,8 @@ app = typer.Typer(
 credential = typer.Typer(help="Credentials for callers.", no_args_is_help=True)
 credential.command()(create)
 app.add_typer(credential, name="credential")
-app.command()(serve)
+for command in (serve, check, apply):
+    app.command()(command)
 
 
 def main() -> None:

@@ -84,11 +84,13 @@ def exclusions_lifted(state: State, names: Iterable[str], excluded: Iterable[str
             entries.update(group.source.models)
     tried = [(entry, Exclusions((entry,))) for entry in sorted(entries) if "*" in entry or "/" in entry]
     leaving = frozenset(names)
+    aliases = {fold(alias) for team in state.teams.values() for alias in team.aliases}
     for name in sorted(leaving):
         alike = state.spellings.get(fold(name), {})
         staying = {provider for other, provider in alike.items() if other not in leaving}
         before = spell(name, state.providers_ignoring_case(name), any_provider=False)
-        after = spell(name, sorted(staying), any_provider=True)
+        # Another spelling in the catalogue, or an alias, is not tried as a name of any provider.
+        after = spell(name, sorted(staying), any_provider=not staying and fold(name) not in aliases)
         for entry, exclusion in tried:
             if exclusion.match(before) is not None and exclusion.match(after) is None:
                 yield name, entry

@@ -125,15 +125,7 @@ class SqliteStore:
         return Page(items, more=False)
 
     async def position(self) -> Position:
-        rows = await self._rows(
-            """SELECT epoch.value, coalesce(log.revision, CAST(revision.value AS INTEGER)),
-                coalesce(log.hash, hash.value), coalesce(log.digest, digest.value)
-            FROM meta epoch JOIN meta revision JOIN meta hash JOIN meta digest
-                LEFT JOIN log ON log.revision = (SELECT max(revision) FROM log)
-            WHERE epoch.name = 'epoch' AND revision.name = 'anchor_revision'
-                AND hash.name = 'anchor_hash' AND digest.name = 'anchor_digest'"""
-        )
-        return Position(*rows[0])
+        return _position((await self._rows(_POSITION))[0])
 
     async def load(self, state: State) -> None:
         position = await self.position()
@@ -288,7 +280,7 @@ class SqliteStore:
             raise Unavailable(f"the database cannot be written: {error}") from error
 
     async def _write_entry(self, entry: LogEntry, images: Sequence[ChangeImage]) -> None:
-        head = await self.position()
+        head = _position(next(iter(await self._writer.execute_fetchall(_POSITION))))
         if (head.epoch, head.revision + 1, head.hash) != (entry.epoch, entry.revision, entry.previous_hash):
             raise DatabaseError(f"the log in {self.location} moved to {head.token} behind this process's back")
         row = {name: getattr(entry, name) for name in LogEntry.__slots__} | {"time": format_time(entry.time)}
@@ -368,6 +360,12 @@ class SqliteStore:
         await self._writer.executemany(sql, [(value, f"anchor_{name}") for name, value in anchor.items()])
 
 
+_POSITION = """SELECT epoch.value, coalesce(log.revision, CAST(revision.value AS INTEGER)),
+        coalesce(log.hash, hash.value), coalesce(log.digest, digest.value)
+    FROM meta epoch JOIN meta revision JOIN meta hash JOIN meta digest
+        LEFT JOIN log ON log.revision = (SELECT max(revision) FROM log)
+    WHERE epoch.name = 'epoch' AND revision.name = 'anchor_revision'
+        AND hash.name = 'anchor_hash' AND digest.name = 'anchor_digest'"""
 _MEMBER_COLUMNS = (
     'SELECT team, "user", policies.body, profile FROM members JOIN policies ON policies.policy = members.policy'
 )
@@ -402,6 +400,10 @@ async def _connect(path: Path) -> aiosqlite.Connection:
         return await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     except sqlite3.Error as error:
         raise DatabaseError(f"cannot open the database {path}: {error}") from error
+
+
+def _position(row: Any) -> Position:
+    return Position(*row)
 
 
 def _team(row: Any) -> Team:
