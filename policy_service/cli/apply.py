@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from policy_client import Aborted, AdminClient, AlreadyExists, PolicyClientError
 
+from policy_client import Aborted, AdminClient, AlreadyExists, PolicyClientError
 from policy_service.cli.connection import (
     DEFAULT_SERVER,
     OUT,

@@ -6,8 +6,8 @@ import asyncio
 from typing import Annotated
 
 import typer
-from policy_client import PolicyClientError
 
+from policy_client import PolicyClientError
 from policy_service.cli.connection import (
     DEFAULT_SERVER,
     OUT,
@@ -22,7 +22,7 @@ from policy_service.cli.connection import (
 from policy_service.v1 import access_pb2 as pb
 
 EXIT_DENIED = 1
-TIMEOUT_S = 10.0  # a person waits, not a request
+TIMEOUT_S = 5.0  # a person waits, not a request
 
 
 def check(

@@ -8,8 +8,9 @@ from typing import Annotated, Any, NoReturn
 
 import grpc
 import typer
-from policy_client import TLS, AccessClient, AdminClient, PolicyClientError
 from rich.console import Console
+
+from policy_client import TLS, AccessClient, AdminClient, PolicyClientError
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 EXIT_FAILED = 2

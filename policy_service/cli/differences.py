@@ -95,9 +95,9 @@ def _value(value: Any) -> str:
 
 
 def _changes(old: Iterable[str], new: Iterable[str]) -> str:
-    before, after = list(old), list(new)
-    moves = [f"+{item}" for item in after if item not in set(before)]
-    moves += [f"-{item}" for item in before if item not in set(after)]
+    before, after = dict.fromkeys(old), dict.fromkeys(new)
+    moves = [f"+{item}" for item in after if item not in before]
+    moves += [f"-{item}" for item in before if item not in after]
     return _listed(moves) if moves else "in another order"
 
 

@@ -1,4 +1,5 @@
-"""The command `policy-service`. Every option is also an environment variable `POLICY_SERVICE_...`."""
+"""The command `policy-service`. Its options are also environment variables `POLICY_SERVICE_...`, but for those that
+name one run (`--file`, `--dry-run`, `--prune`, `--yes`)."""
 
 from __future__ import annotations
 

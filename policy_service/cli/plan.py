@@ -19,7 +19,6 @@ from dataclasses import replace
 from functools import partial
 
 from policy_client import AdminClient
-
 from policy_service.cli.differences import (
     Difference,
     group_differences,

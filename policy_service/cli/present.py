@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy_client import AdminClient
-
 from policy_service.cli.manifest import Manifest
 from policy_service.cli.steps import Present
 from policy_service.domain.records import Member, ScopeSource, Team

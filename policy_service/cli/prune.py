@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from policy_client import AdminClient
-
 from policy_service.cli.manifest import Manifest, TeamEntry
 from policy_service.cli.steps import Action, Change, Present, Step
 

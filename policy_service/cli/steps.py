@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import Message
-from policy_client import AdminClient
 
+from policy_client import AdminClient
 from policy_service.domain.records import AccessGroup, Member, Model, Team
 
 MAX_BATCH_BYTES = 1 << 20  # far below what a server accepts in one request

@@ -101,7 +101,7 @@ def parse_credentials(text: str, path: str) -> Credentials:
     """Reads a credentials file. Raises StartupError, which names what to change and no secret."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # PyYAML lets ValueError, KeyError, RecursionError and others through
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise StartupError(f"{path}{where}: is not valid YAML") from None
@@ -161,4 +161,4 @@ def _read_permissions(value: Any, where: str) -> frozenset[Permission]:
 def _refuse_unknown_keys(mapping: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
     for key in mapping:
         if key not in known:
-            raise StartupError(f"{where}: {key!r} is not known; known are {', '.join(known)}")
+            raise StartupError(f"{where}: a key is not known; known are {', '.join(known)}")  # it may hold a secret
