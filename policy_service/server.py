@@ -88,11 +88,11 @@ class Server:
             poller = self._supervise("credentials", self._follow_credentials())
             self._stack.push_async_callback(_cancel, poller)
         servers = [self._listen(listener, authority) for listener in self._config.listeners]
+        for name in (ACCESS.full_name, ADMIN.full_name):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for server in servers:
             await server.start()
         self._stack.push_async_callback(self._drain, servers)
-        for name in (ACCESS.full_name, ADMIN.full_name):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._announce(store, state)
 
     async def _open_store(self) -> Store:

@@ -84,11 +84,11 @@ class Authority:
                 answer = await self._run_one(job.mutation)
             except PolicyError as error:
                 _fail(job, error)
-            except _OutcomeUnknown as unknown:
+            except _OutcomeUnknown:
                 _fail(job, Unavailable("whether the change was committed is unknown; the server stops to find out"))
                 self._closing = True
                 self._fail_waiting()
-                raise unknown from unknown.__cause__
+                raise
             except Exception as error:
                 log.exception("mutation failed", extra={"fields": {"rpc": job.mutation.rpc}})
                 _fail(job, error)

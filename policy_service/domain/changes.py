@@ -56,6 +56,11 @@ class ChangeImage(NamedTuple):
     before: str
     after: str
 
+    @property
+    def size(self) -> int:
+        """Bytes of the texts."""
+        return len(self.before.encode()) + len(self.after.encode())
+
 
 def image_of(change: Change) -> ChangeImage:
     before = "" if change.before is None else canonical(to_json(change.before))

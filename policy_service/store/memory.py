@@ -6,6 +6,7 @@ import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from heapq import nsmallest
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from policy_service.domain.records import AccessGroup, Kind, Member, Model, Reco
 from policy_service.domain.state import State
 from policy_service.errors import DatabaseError
 from policy_service.store.protocol import (
+    EXPIRED_AT_ONCE,
     PAGE_BYTES,
     Commit,
     LogFilter,
@@ -118,7 +120,7 @@ class MemoryStore:
                 if size > PAGE_BYTES:
                     return Page(slices, more=True)
                 slices[-1].images.append(image)
-                size += len(image.before) + len(image.after)
+                size += image.size
         return Page(slices, more=False)
 
     async def recorded_request(self, rpc: str, request_id: str) -> RecordedRequest | None:
@@ -135,8 +137,10 @@ class MemoryStore:
         if commit.request is not None:
             self._requests[commit.request.rpc, commit.request.request_id] = commit.request
         if commit.forget_requests_before is not None:
-            before = commit.forget_requests_before
-            self._requests = {key: kept for key, kept in self._requests.items() if kept.time >= before}
+            oldest = nsmallest(EXPIRED_AT_ONCE, self._requests.items(), key=lambda item: item[1].time)
+            for key, recorded in oldest:
+                if recorded.time < commit.forget_requests_before:
+                    del self._requests[key]
         while commit.forget_log_before and len(self._log) > 1 and self._log[0][0].time < commit.forget_log_before:
             self._anchor = self._log.pop(0)[0].position
 
@@ -180,5 +184,5 @@ def _page(records: Iterable[R], limit: int, beyond: Callable[[R], bool], key: Ca
         if len(items) == limit or size > PAGE_BYTES:
             return Page(items, more=True)
         items.append(record)
-        size += len(canonical(to_json(record)))
+        size += len(canonical(to_json(record)).encode())
     return Page(items, more=False)

@@ -39,17 +39,8 @@ RECORDED_REQUESTS = (
 MIGRATIONS = (RECORDS_AND_LOG, RECORDED_REQUESTS)
 
 
-async def migrate(connection: aiosqlite.Connection, location: str) -> None:
-    """Brings the database to the newest schema, each step in a transaction of its own.
-
-    Raises DatabaseError for a schema newer than this program knows and for a database that is not ours.
-    """
-    version = await _schema_version(connection, location)
-    if version > len(MIGRATIONS):
-        raise DatabaseError(
-            f"{location} has schema version {version}, this program knows up to {len(MIGRATIONS)}: "
-            "it was written by a newer Policy Service; start that one, or restore an older backup"
-        )
+async def migrate(connection: aiosqlite.Connection, version: int) -> None:
+    """Brings a database of this version to the newest schema, each step in a transaction of its own."""
     for step in range(version, len(MIGRATIONS)):
         await connection.execute("BEGIN IMMEDIATE")
         try:
@@ -67,7 +58,11 @@ async def migrate(connection: aiosqlite.Connection, location: str) -> None:
             raise
 
 
-async def _schema_version(connection: aiosqlite.Connection, location: str) -> int:
+async def schema_version(connection: aiosqlite.Connection, location: str) -> int:
+    """The version of the database, 0 for an empty one. Writes nothing.
+
+    Raises DatabaseError for a version newer than this program knows and for a database that is not ours.
+    """
     tables = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type='table'")}
     if not tables:
         return 0
@@ -76,7 +71,13 @@ async def _schema_version(connection: aiosqlite.Connection, location: str) -> in
     rows = list(await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'schema_version'"))
     if not rows:
         raise DatabaseError(f"{location} has no schema version; name another file with --database")
-    return int(rows[0][0])
+    version = int(rows[0][0])
+    if version > len(MIGRATIONS):
+        raise DatabaseError(
+            f"{location} has schema version {version}, this program knows up to {len(MIGRATIONS)}: "
+            "it was written by a newer Policy Service; start that one, or restore an older backup"
+        )
+    return version
 
 
 async def _write_first_position(connection: aiosqlite.Connection) -> None:

@@ -11,6 +11,7 @@ from policy_service.domain.changes import Change, ChangeImage, LogEntry, Positio
 from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
 from policy_service.domain.state import State
 
+EXPIRED_AT_ONCE = 100  # recorded requests, and log entries, that one commit drops at most
 PAGE_BYTES = 1 << 20  # a page ends when its records' JSON passes this, so that it fits a message
 
 
