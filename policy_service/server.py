@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
 
 from policy_service.authority.authority import Authority
 from policy_service.config import Config, Listener
@@ -24,6 +25,7 @@ from policy_service.errors import StartupError
 from policy_service.services.access import AccessService
 from policy_service.services.admin import AdminService
 from policy_service.services.auth import Credentials, Permission, parse_credentials
+from policy_service.services.health import HealthService
 from policy_service.services.reflection import SERVICE as REFLECTION
 from policy_service.services.reflection import SERVICE_NAMES as REFLECTION_NAMES
 from policy_service.services.reflection import reflection_servicer
@@ -54,7 +56,7 @@ class Server:
         self.failed = asyncio.Event()
         self._config = config
         self._stack = AsyncExitStack()
-        self._health = health.HealthServicer()
+        self._health = HealthService()
         self._credentials: Credentials | None = None
 
     @classmethod
@@ -75,24 +77,28 @@ class Server:
         log.info("stopped")
 
     async def _start(self) -> None:
+        seen = None
         if self._config.credentials is not None:
+            seen = _file_identity(self._config.credentials)  # before it is read: a change meanwhile is noticed later
             self._credentials = _read_credentials(self._config)
         store = await self._open_store()
         state = State()
         await store.load(state)
         days = self._config.log_retention_days
         authority = Authority(store, state, log_retention=None if days is None else timedelta(days=days))
-        writer = self._supervise("writer", authority.run())
+        writer = self._supervise("writer", authority.run)
         self._stack.push_async_callback(self._finish_writer, authority, writer)
         if self._credentials is not None:
-            poller = self._supervise("credentials", self._follow_credentials())
+            poller = self._supervise("credentials", partial(self._follow_credentials, seen))
             self._stack.push_async_callback(_cancel, poller)
-        servers = [self._listen(listener, authority) for listener in self._config.listeners]
+        servers: list[grpc.aio.Server] = []
+        self._stack.push_async_callback(self._drain, servers)
+        for listener in self._config.listeners:
+            self._listen(servers, listener, authority)
         for name in (ACCESS.full_name, ADMIN.full_name):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(name, serving=True)
         for server in servers:
             await server.start()
-        self._stack.push_async_callback(self._drain, servers)
         self._announce(store, state)
 
     async def _open_store(self) -> Store:
@@ -111,8 +117,9 @@ class Server:
 
     # Listeners
 
-    def _listen(self, listener: Listener, authority: Authority) -> grpc.aio.Server:
+    def _listen(self, servers: list[grpc.aio.Server], listener: Listener, authority: Authority) -> None:
         server = grpc.aio.server(options=SERVER_OPTIONS)
+        servers.append(server)
         guard = Guard(lambda: self._credentials, trusted=listener.address.is_local)
         services = []
         if listener.reads:
@@ -128,11 +135,12 @@ class Server:
         handlers += [library_handlers(REFLECTION, reflection, guard, True, name) for name in REFLECTION_NAMES]
         server.add_generic_rpc_handlers(tuple(handlers))
         self.addresses.append(self._bind(server, listener))
-        return server
 
     def _bind(self, server: grpc.aio.Server, listener: Listener) -> str:
         """Returns the address with the port that was chosen."""
         address = listener.address
+        if address.is_unix and _is_served(address.text.removeprefix("unix:")):
+            raise StartupError(f"cannot listen on {address.text}: the address is in use")  # grpc would take it over
         mask = os.umask(0o177)  # a Unix socket is its owner's alone from its first moment
         try:
             if self._config.has_tls and not address.is_unix:
@@ -148,22 +156,24 @@ class Server:
         return address.text if address.is_unix else f"{address.text.rpartition(':')[0]}:{port}"
 
     async def _drain(self, servers: list[grpc.aio.Server]) -> None:
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
+        for server in servers:
+            await server.start()  # one that was bound and never started would keep its port
         await asyncio.gather(*(server.stop(self._config.drain_timeout_s) for server in servers))
 
     # Tasks
 
-    def _supervise(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _supervise(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Runs a task whose end, but for a cancellation, is noticed: health says so and the server stops."""
 
         async def supervised() -> None:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(name, serving=True)
             try:
-                await coroutine
+                await run()
             except Exception:
                 log.exception("task failed", extra={"fields": {"task": name}})
                 for failing in ("", name, ACCESS.full_name, ADMIN.full_name):
-                    await self._health.set(failing, health_pb2.HealthCheckResponse.NOT_SERVING)
+                    self._health.set(failing, serving=False)
                 self.failed.set()
 
         return asyncio.create_task(supervised(), name=name)
@@ -173,11 +183,10 @@ class Server:
             await authority.finish()
         await writer
 
-    async def _follow_credentials(self) -> None:
+    async def _follow_credentials(self, seen: tuple[int, ...] | None) -> None:
         """Reads the credentials file again when it changes. One that is wrong changes nothing and is reported."""
         path = self._config.credentials
         assert path is not None  # noqa: S101 - started only with credentials
-        seen = _file_identity(path)
         while True:
             await asyncio.sleep(CREDENTIALS_POLL_S)
             identity = _file_identity(path)
@@ -188,11 +197,19 @@ class Server:
                 self._credentials = _read_credentials(self._config)
             except StartupError as error:
                 log.error("credentials not read again; the former ones hold", extra={"fields": {"error": str(error)}})
-                status = health_pb2.HealthCheckResponse.NOT_SERVING
+                self._health.set("credentials", serving=False)
             else:
                 log.info("credentials read again", extra={"fields": {"path": str(path)}})
-                status = health_pb2.HealthCheckResponse.SERVING
-            await self._health.set("credentials", status)
+                self._health.set("credentials", serving=True)
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from policy_service.authority.mutations import Plan, World
-from policy_service.domain.changes import LogEntry, changes_hash, entry_hash, image_of
+from policy_service.domain.changes import ChangeImage, LogEntry, changes_hash, entry_hash, image_of
 from policy_service.domain.state import Prepared, State
-from policy_service.errors import PolicyError, RequestIdReused, Unavailable
+from policy_service.errors import InvalidArgument, PolicyError, RequestIdReused, Unavailable, Violation
 from policy_service.store.protocol import Commit, RecordedRequest, Store
 
 MAX_WAITING = 1_000
 CHANGES_AT_ONCE = 500  # how many are prepared before the event loop gets a turn
+MAX_RECORD_BYTES = 1_900_000  # before and after fit one message of the audit log
+MAX_ANSWER_BYTES = 4_000_000  # clients refuse messages above 4 MiB unless told otherwise
 REQUESTS_KEPT = timedelta(hours=48)
 
 log = logging.getLogger(__name__)
@@ -113,36 +115,55 @@ class Authority:
         token = position._replace(revision=position.revision + 1).token
         now = self._clock()
         plan = await mutation.plan(World(self.state, self.store, now, etag=token))
+        prepared, images = await self._prepare(plan)
+        revision = token if plan.changes else position.token
+        answer = mutation.encode(plan, "" if mutation.validate_only else revision)
+        if len(answer) > MAX_ANSWER_BYTES:
+            words = f"the answer would have {len(answer)} bytes, more than a client takes; send fewer items at once"
+            raise InvalidArgument([Violation("", words)])
         if mutation.validate_only:
-            return mutation.encode(plan, "")
-        answer = mutation.encode(plan, token if plan.changes else position.token)
+            return answer
         request = None
         if mutation.request_id:
             fields = (mutation.rpc, mutation.request_id, mutation.request_hash, answer, now)
             request = RecordedRequest(*fields)
         if plan.changes:
-            await self._commit(mutation, plan, now, request)
+            entry = self._entry(mutation, now, prepared.digest, images)
+            await self._commit(entry, plan, prepared, images, request)
         elif request is not None:
             await self.store.commit(Commit(request=request, forget_requests_before=now - REQUESTS_KEPT))
         return answer
 
-    async def _commit(self, mutation: Mutation, plan: Plan, now: datetime, request: RecordedRequest | None) -> None:
-        prepared = Prepared(self.state)
-        images = []
+    async def _prepare(self, plan: Plan) -> tuple[Prepared, list[ChangeImage]]:
+        """Compiles the changes beside the state and encodes them, in slices. Refuses a record that is too big to be
+        read back."""
+        prepared, images = Prepared(self.state), []
         for at, change in enumerate(plan.changes):
             prepared.add(change)
-            images.append(image_of(change))
+            image = image_of(change)
+            images.append(image)
+            if len(image.after.encode()) > MAX_RECORD_BYTES:
+                words = f"is larger than {MAX_RECORD_BYTES} bytes as JSON; give fewer or shorter entries"
+                raise InvalidArgument([Violation(image.key.kind.value, words)])
             if at % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1:
                 await asyncio.sleep(0)
-        entry = self._entry(mutation, now, prepared.digest, len(images))
-        entry = replace(entry, hash=entry_hash(entry, changes_hash(images)))
+        return prepared, images
+
+    async def _commit(
+        self,
+        entry: LogEntry,
+        plan: Plan,
+        prepared: Prepared,
+        images: list[ChangeImage],
+        request: RecordedRequest | None,
+    ) -> None:
         commit = Commit(
             entry=entry,
             changes=plan.changes,
             images=images,
             request=request,
-            forget_requests_before=now - REQUESTS_KEPT,
-            forget_log_before=now - self._log_retention if self._log_retention else None,
+            forget_requests_before=entry.time - REQUESTS_KEPT,
+            forget_log_before=entry.time - self._log_retention if self._log_retention else None,
         )
         try:
             await self.store.commit(commit)
@@ -151,9 +172,9 @@ class Authority:
                 raise
         self.state.apply(prepared, entry.position)
 
-    def _entry(self, mutation: Mutation, now: datetime, digest: str, change_count: int) -> LogEntry:
+    def _entry(self, mutation: Mutation, now: datetime, digest: str, images: list[ChangeImage]) -> LogEntry:
         position = self.state.position
-        return LogEntry(
+        entry = LogEntry(
             epoch=position.epoch,
             revision=position.revision + 1,
             time=now,
@@ -163,8 +184,9 @@ class Authority:
             digest=digest,
             previous_hash=position.hash,
             hash="",
-            change_count=change_count,
+            change_count=len(images),
         )
+        return replace(entry, hash=entry_hash(entry, changes_hash(images)))
 
     async def _landed(self, entry: LogEntry, error: Exception) -> bool:
         """Whether a commit that failed is in the database all the same. Raises _OutcomeUnknown."""

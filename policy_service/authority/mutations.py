@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from policy_service.domain.changes import Change
-from policy_service.domain.names import identifier_problem
+from policy_service.domain.names import identifier_problem, plain_name_problem
 from policy_service.domain.records import (
     AccessGroup,
     Member,
@@ -39,8 +39,6 @@ from policy_service.domain.validation import Problems, check_group, check_member
 from policy_service.errors import AlreadyExists, EtagMismatch, NotFound, PreconditionFailed
 from policy_service.store.protocol import Store
 
-MAX_BATCH_MEMBERS = 500
-MAX_BATCH_MODELS = 1_000
 MAX_NAMED_HOLDERS = 5
 MEMBERS_AT_ONCE = 1_000
 
@@ -69,7 +67,6 @@ class Plan:
 async def create_team(world: World, team: Team, members: Sequence[Member], problems: Problems) -> Plan:
     """Creates a team with its first members, seeded. `problems`: those found so far; all are named together."""
     check_team(problems, "team", team, world.state.group_names)
-    _check_batch_size(problems, "members", len(members), 0, MAX_BATCH_MEMBERS)
     seeded = [seed(member, team) for member in members]
     _check_new_members(problems, world.state, team.id, members, seeded)
     problems.raise_any()
@@ -113,7 +110,6 @@ async def add_members(
 ) -> Plan:
     """Adds members, seeded, all or none. `problems`: those found so far. `field_of` is `member` for a single one."""
     problems.add("team" if field_of == "members" else "member.team", identifier_problem(team_id))
-    _check_batch_size(problems, field_of, len(members), 1, MAX_BATCH_MEMBERS)
     team = await world.store.team(team_id)
     if team is None:
         problems.raise_any()
@@ -216,7 +212,6 @@ async def delete_group(world: World, name: str, etag: str, force: bool) -> Plan:
 async def upsert_models(world: World, models: Sequence[Model]) -> Plan:
     """Puts models into the catalogue, each replaced whole."""
     problems = Problems()
-    _check_batch_size(problems, "models", len(models), 1, MAX_BATCH_MODELS)
     for index, model in enumerate(models):
         check_model(problems, f"models[{index}]", model)
     _refuse_repeats(problems, [model.name for model in models], lambda index: f"models[{index}].name")
@@ -230,7 +225,8 @@ async def upsert_models(world: World, models: Sequence[Model]) -> Plan:
 async def delete_models(world: World, names: Sequence[str], force: bool) -> Plan:
     """Takes models out of the catalogue. One whose provider an exclusion needs only with `force`."""
     problems = Problems()
-    _check_batch_size(problems, "names", len(names), 1, MAX_BATCH_MODELS)
+    for index, name in enumerate(names):
+        problems.add(f"names[{index}]", plain_name_problem(name))
     _refuse_repeats(problems, names, lambda index: f"names[{index}]")
     problems.raise_any()
     there = await world.store.models_named(names)
@@ -308,11 +304,6 @@ def _warnings_of(state: State, team: TeamState, members: Iterable[Member]) -> It
     first = {member.allowed_models: member for member in reversed(list(members))}
     for member in reversed(first.values()):
         yield from member_warnings(state, team, member)
-
-
-def _check_batch_size(problems: Problems, field_of: str, size: int, least: int, most: int) -> None:
-    if not least <= size <= most:
-        problems.add(field_of, f"has {size} items; give {least} to {most}")
 
 
 def _refuse_repeats(problems: Problems, names: Sequence[str], path: Callable[[int], str]) -> None:

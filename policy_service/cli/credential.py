@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from policy_service.domain.names import identifier_problem
-from policy_service.services.auth import Permission, hash_token, new_token
+from policy_service.services.auth import RESERVED_NAMES, Permission, hash_token, new_token
 
 
 def create(
@@ -16,7 +16,7 @@ def create(
     permission: Annotated[list[Permission], typer.Option(help="What it may do; repeat it for more.")],
 ) -> None:
     """Make a token: printed once, never stored. The credentials file gets its hash."""
-    problem = identifier_problem(name)
+    problem = "is reserved" if name in RESERVED_NAMES else identifier_problem(name)
     if problem:
         raise typer.BadParameter(f"{name!r} {problem}", param_hint="NAME")
     token = new_token()

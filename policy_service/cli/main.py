@@ -3,6 +3,10 @@ name one run (`--file`, `--dry-run`, `--prune`, `--yes`)."""
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpc would write on its own is in our errors
+
 import typer
 
 from policy_service.cli.apply import apply

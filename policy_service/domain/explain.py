@@ -10,9 +10,10 @@ from typing import NamedTuple
 from policy_service.domain.accessible import accessible_page
 from policy_service.domain.decide import Decision, Evidence, Outcome, Reason, Verdict, decide, judge
 from policy_service.domain.encoding import canonical, scope_to_json
-from policy_service.domain.names import fold
+from policy_service.domain.names import RESERVED_ENTRIES, fold
 from policy_service.domain.records import Mode, ModelScope
 from policy_service.domain.state import Scope, State
+from policy_service.domain.validation import MAX_ENTRIES
 
 MAX_NEAREST = 5
 MAX_COMPARED = 2_000
@@ -133,18 +134,21 @@ def _suggestions(state: State, team_id: str, user: str, model: str) -> Iterator[
     """One call for each record that stands in the way; all together allow the check."""
     team = state.teams.get(team_id)
     target = model if team is None else team.aliases.get(model, model)
-    if target in state.group_names:
-        return  # a group is no model: nothing grants it
+    if target in state.group_names or target in RESERVED_ENTRIES:
+        return  # no scope may list it
     if team is None:
         yield _create_team(team_id, user, model)
         return
     member = team.members.get(user)
+    team_scope = _opened(state, team.scope, model, target, alias_grants=False)
+    member_scope = None if member is None else _opened(state, member.scope, model, target, alias_grants=True)
+    if any(scope and len(scope.entries) > MAX_ENTRIES for scope in (team_scope, member_scope)):
+        return  # the scope is full
     team_patch: dict[str, object] = {"blocked": False} if team.blocked else {}
     if member is None and not user and not team.unlisted_allowed:
         team_patch["unlisted_users"] = "TEAM_SCOPE"
-    opened = _opened(state, team.scope, model, target, alias_grants=False)
-    if opened is not None:
-        team_patch["models"] = scope_to_json(opened)
+    if team_scope is not None:
+        team_patch["models"] = scope_to_json(team_scope)
     if team_patch:
         words = f"in team {team_id!r} set {', '.join(sorted(team_patch))} so that it may use {target!r}"
         yield Suggestion("UpdateTeam", words, canonical({"team": {"id": team_id} | team_patch}))
@@ -155,9 +159,8 @@ def _suggestions(state: State, team_id: str, user: str, model: str) -> Iterator[
             yield Suggestion("AddMember", f"add user {user!r} to team {team_id!r}", canonical(body))
         return
     patch: dict[str, object] = {"blocked": False} if member.blocked else {}
-    opened = _opened(state, member.scope, model, target, alias_grants=True)
-    if opened is not None:
-        patch["allowed_models"] = scope_to_json(opened)
+    if member_scope is not None:
+        patch["allowed_models"] = scope_to_json(member_scope)
     if patch:
         words = f"for user {user!r} in team {team_id!r} set {', '.join(sorted(patch))} so that {target!r} is allowed"
         yield Suggestion("UpdateMember", words, canonical({"member": key | patch}))

@@ -76,4 +76,4 @@ def fold(text: str) -> str:
     """The form in which exclusions compare: case ignored, as Unicode's canonical caseless matching has it."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())

@@ -21,6 +21,8 @@ MAX_PATTERNS = 64
 MAX_GROUPS_IN_SCOPE = 64
 MAX_ALIASES = 256
 MAX_LABELS = 64
+MAX_BATCH_MEMBERS = 500
+MAX_BATCH_MODELS = 1_000
 MAX_INT64 = 2**63 - 1
 TEAM_MODES = (Mode.ALL, Mode.NONE, Mode.ONLY)
 MEMBER_MODES = (Mode.INHERIT, Mode.NONE, Mode.ONLY)
@@ -41,6 +43,12 @@ class Problems:
         """Raises InvalidArgument when there was a problem."""
         if self.violations:
             raise InvalidArgument(self.violations)
+
+
+def check_batch_size(field: str, size: int, least: int, most: int) -> None:
+    """Raises InvalidArgument at once: the items of a batch that is too big are not looked at."""
+    if not least <= size <= most:
+        raise InvalidArgument([Violation(field, f"has {size} items; give {least} to {most}")])
 
 
 def check_asked(problems: Problems, team: str, user: str, model: str) -> None:

@@ -9,7 +9,7 @@ from policy_service.domain.decide import Decision, decide
 from policy_service.domain.explain import explain, sentence
 from policy_service.domain.names import identifier_problem
 from policy_service.domain.state import State
-from policy_service.domain.validation import Problems, check_asked
+from policy_service.domain.validation import Problems, check_asked, check_batch_size
 from policy_service.errors import InvalidArgument, RevisionNotReached, Violation
 from policy_service.services.caller import Caller
 from policy_service.services.convert import limits_message
@@ -39,8 +39,7 @@ class AccessService:
         self, request: pb.BatchCheckModelAccessRequest, caller: Caller
     ) -> pb.BatchCheckModelAccessResponse:
         """All the checks, in order, at one revision; a malformed one is an error in its place."""
-        if not 1 <= len(request.checks) <= MAX_CHECKS:
-            raise InvalidArgument([Violation("checks", f"has {len(request.checks)} items; give 1 to {MAX_CHECKS}")])
+        check_batch_size("checks", len(request.checks), 1, MAX_CHECKS)
         self._reach(request.at_least_revision)
         results = [self._batch_result(check) for check in request.checks]
         return pb.BatchCheckModelAccessResponse(results=results, revision=self._state.revision)

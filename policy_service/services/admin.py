@@ -16,7 +16,7 @@ from policy_service.authority.authority import Authority, Mutation
 from policy_service.authority.mutations import Plan, World
 from policy_service.domain.names import identifier_problem, request_id_problem
 from policy_service.domain.records import AccessGroup, Member, Model, Team
-from policy_service.domain.validation import Problems
+from policy_service.domain.validation import MAX_BATCH_MEMBERS, MAX_BATCH_MODELS, Problems, check_batch_size
 from policy_service.errors import NotFound
 from policy_service.services import convert
 from policy_service.services.caller import Caller
@@ -47,6 +47,7 @@ class AdminService:
 
     async def CreateTeam(self, request: pb.CreateTeamRequest, caller: Caller) -> pb.CreateTeamResponse:
         """Creates a team with its first members."""
+        check_batch_size("members", len(request.members), 0, MAX_BATCH_MEMBERS)
         problems = Problems()
         team = convert.team_of(problems, "team", request.team)
         members = _members_of(problems, request.members)
@@ -116,6 +117,7 @@ class AdminService:
 
     async def BatchAddMembers(self, request: pb.BatchAddMembersRequest, caller: Caller) -> pb.BatchAddMembersResponse:
         """Adds members, all or none."""
+        check_batch_size("members", len(request.members), 1, MAX_BATCH_MEMBERS)
         problems = Problems()
         members = _members_of(problems, request.members)
         plan = partial(mutations.add_members, team_id=request.team, members=members, problems=problems)
@@ -230,6 +232,7 @@ class AdminService:
 
     async def UpsertModels(self, request: pb.UpsertModelsRequest, caller: Caller) -> pb.UpsertModelsResponse:
         """Puts models into the catalogue."""
+        check_batch_size("models", len(request.models), 1, MAX_BATCH_MODELS)
 
         def answer(plan: Plan) -> pb.UpsertModelsResponse:
             return pb.UpsertModelsResponse(models=[convert.model_message(cast(Model, m)) for m in plan.records])
@@ -250,6 +253,7 @@ class AdminService:
 
     async def DeleteModels(self, request: pb.DeleteModelsRequest, caller: Caller) -> pb.DeleteModelsResponse:
         """Takes models out of the catalogue."""
+        check_batch_size("names", len(request.names), 1, MAX_BATCH_MODELS)
         plan = partial(mutations.delete_models, names=list(request.names), force=request.force)
         return await self._mutate(request, caller, plan, pb.DeleteModelsResponse)
 

@@ -16,7 +16,7 @@ from policy_service.domain.names import identifier_problem
 from policy_service.errors import PermissionDenied, StartupError, Unauthenticated
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_RESERVED_NAMES = ("local", "anonymous")
+RESERVED_NAMES = ("local", "anonymous")
 
 
 class Permission(StrEnum):
@@ -97,14 +97,31 @@ def new_token() -> str:
     return "ps_" + secrets.token_urlsafe(32)
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes no alias (a few lines of them are a bomb) and no key twice (the last would win)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key twice", node.start_mark)
+        return mapping
+
+
 def parse_credentials(text: str, path: str) -> Credentials:
     """Reads a credentials file. Raises StartupError, which names what to change and no secret."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except Exception as error:  # PyYAML lets ValueError, KeyError, RecursionError and others through
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise StartupError(f"{path}{where}: is not valid YAML") from None
+        words = "is not valid YAML, has a key twice, or uses an alias"
+        raise StartupError(f"{path}{where}: {words}") from None
     if not isinstance(document, dict):
         raise StartupError(f"{path}: is no mapping; give `principals:` and, if checks are open to all, `anonymous:`")
     _refuse_unknown_keys(document, ("principals", "anonymous"), path)
@@ -132,8 +149,8 @@ def _read_principal(
         raise StartupError(f"{where}: is no mapping; give name, token_sha256 or san, and permissions")
     _refuse_unknown_keys(entry, ("name", "token_sha256", "san", "permissions"), where)
     name = entry.get("name")
-    if not isinstance(name, str) or identifier_problem(name) or name in _RESERVED_NAMES:
-        raise StartupError(f"{where}: name is missing, malformed or reserved ({', '.join(_RESERVED_NAMES)})")
+    if not isinstance(name, str) or identifier_problem(name) or name in RESERVED_NAMES:
+        raise StartupError(f"{where}: name is missing, malformed or reserved ({', '.join(RESERVED_NAMES)})")
     if name in names:
         raise StartupError(f"{where}: the name {name!r} is there twice")
     names.add(name)

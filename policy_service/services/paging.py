@@ -12,6 +12,7 @@ from typing import Any
 from policy_service.domain.validation import Problems
 
 MAX_PAGE_SIZE = 1_000
+MAX_BRACKETS = 600  # two names of 256 bytes may hold nothing else
 _CHECKSUM_BYTES = 8
 
 
@@ -39,18 +40,27 @@ def read_token(problems: Problems, token: str, rpc: str, filters: Sequence[Any],
     checksum, key = decoded[:_CHECKSUM_BYTES], decoded[_CHECKSUM_BYTES:]
     if checksum == _checksum(rpc, filters, key):
         last_key = _parsed(key)
-        if isinstance(last_key, list) and [type(part) for part in last_key] == [type(part) for part in first_key]:
+        if isinstance(last_key, list) and [_kind(part) for part in last_key] == [_kind(part) for part in first_key]:
             return last_key
     words = "is not a next_page_token of this request; repeat the request as it was, or start without a token"
     problems.add("page_token", words)
     return list(first_key)
 
 
+def _kind(part: Any) -> type | None:
+    """The type of what can be a key: text in UTF-8, a number of 64 bits."""
+    if isinstance(part, str) and not any("\ud800" <= char <= "\udfff" for char in part):
+        return str
+    return int if type(part) is int and -(2**63) <= part < 2**63 else None
+
+
 def _parsed(key: bytes) -> Any:
-    """The checksum is no secret: what it covers may be anything."""
+    """The checksum is no secret: what it covers may be anything, and deep nesting would exhaust the stack."""
+    if key.count(b"[") + key.count(b"{") > MAX_BRACKETS:
+        return None
     try:
         return json.loads(key)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

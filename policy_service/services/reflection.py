@@ -16,13 +16,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-# Newer clients ask for v1, which has the same messages; grpcurl 1.8.6 asks for v1alpha.
+# Newer clients ask for v1, which has the same messages; grpcurl 1.8.6 asks for v1alpha. Only the latter is listed,
+# since there is no descriptor of v1 to show.
 SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", SERVICE.full_name)
 
 
 def reflection_servicer(services: Iterable[str]) -> aio.ReflectionServicer:
     """Describes these services (full names) and all they refer to."""
-    return aio.ReflectionServicer([*services, *SERVICE_NAMES], pool=_CommentedPool())
+    return aio.ReflectionServicer([*services, SERVICE.full_name], pool=_CommentedPool())
 
 
 class _CommentedPool:
@@ -40,7 +41,11 @@ class _CommentedPool:
         return _CommentedFile(self._pool.FindFileByName(name), self._commented)
 
     def FindFileContainingSymbol(self, symbol: str) -> _CommentedFile:
-        return _CommentedFile(self._pool.FindFileContainingSymbol(symbol), self._commented)
+        try:
+            file = self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:  # the pool does not count an RPC as a symbol
+            file = cast(Any, self._pool).FindMethodByName(symbol).containing_service.file
+        return _CommentedFile(file, self._commented)
 
 
 class _CommentedFile:

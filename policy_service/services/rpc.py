@@ -7,6 +7,7 @@ path has one function between grpcio and the service.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
@@ -44,8 +45,15 @@ class Guard:
             return self._without_credentials
         metadata = context.invocation_metadata() or ()
         shown = [_text(value) for key, value in metadata if key == _AUTHORIZATION]
-        sans = context.auth_context().get("x509_subject_alternative_name", ())
+        peer = context.auth_context()
+        certificate = b"".join(map(_der, peer.get("x509_pem_cert", ())))
+        # grpc cuts a name at its zero byte, and says nothing: `gateway\0.evil.example` would be `gateway`
+        sans = [san for san in peer.get("x509_subject_alternative_name", ()) if san + b"\0" not in certificate]
         return credentials.identify(shown, map(_text, sans))
+
+
+def _der(pem: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.decode())
 
 
 def _text(value: str | bytes) -> str:

@@ -31,7 +31,10 @@ DOMAIN = "policy_service"
 RETRY_AFTER_S = 1
 # A client refuses trailers above 8 KiB, and the details travel in base64 beside the message.
 MAX_MESSAGE_BYTES = 1_000
-MAX_VIOLATIONS_BYTES = 3_000
+MAX_VIOLATIONS_BYTES = 2_000
+MAX_FIELD_BYTES = 300
+MAX_NAME_BYTES = 600
+OTHER_PROBLEM = "all the items with a problem"
 _INDEXED = re.compile(r"^(?P<list>\w+)\[(?P<index>\d+)\](?P<rest>.*)$", re.DOTALL)
 
 
@@ -123,7 +126,7 @@ def _(error: Unavailable) -> Failure:
 
 def _resource(kind: str, name: str, description: str) -> error_details_pb2.ResourceInfo:
     return error_details_pb2.ResourceInfo(
-        resource_type=kind, resource_name=name, description=_cut(description, MAX_MESSAGE_BYTES)
+        resource_type=kind, resource_name=_cut(name, MAX_NAME_BYTES), description=_cut(description, MAX_MESSAGE_BYTES)
     )
 
 
@@ -138,15 +141,18 @@ def _size(violations: Iterable[Violation]) -> int:
 
 def _fitting(violations: Sequence[Violation]) -> list[Violation]:
     """The violations, so that they fit the trailers: items of a list with the same problem become one entry
-    (`members[0,3-7].user`), and what still does not fit is counted."""
-    fitting = [Violation(field, _cut(words, MAX_MESSAGE_BYTES)) for field, words in violations]
-    if _size(fitting) > MAX_VIOLATIONS_BYTES:
-        fitting = _grouped(fitting)
+    (`members[0,3-7].user`). Of those that still do not fit, the items are named, and the rest is counted."""
+    fitting = [Violation(_cut(field, MAX_FIELD_BYTES), _cut(words, MAX_MESSAGE_BYTES)) for field, words in violations]
+    if _size(fitting) <= MAX_VIOLATIONS_BYTES:
+        return fitting
+    fitting = _grouped(fitting)
     size = 0
     for at, violation in enumerate(fitting):
         size += _size([violation])
         if size > MAX_VIOLATIONS_BYTES:
-            return [*fitting[:at], Violation("", f"and {len(fitting) - at} more")]
+            items = _grouped(Violation(field.partition("]")[0] + "]", OTHER_PROBLEM) for field, _ in violations)
+            named = [item for item in items if _INDEXED.match(item.field) or "," in item.field or "-" in item.field]
+            return [*fitting[:at], *named[:1], Violation("", f"and {len(fitting) - at} more")]
     return fitting
 
 

@@ -141,7 +141,10 @@ class MemoryStore:
             for key, recorded in oldest:
                 if recorded.time < commit.forget_requests_before:
                     del self._requests[key]
-        while commit.forget_log_before and len(self._log) > 1 and self._log[0][0].time < commit.forget_log_before:
+        for _ in range(EXPIRED_AT_ONCE):
+            before = commit.forget_log_before
+            if before is None or len(self._log) < 2 or self._log[0][0].time >= before:
+                break
             self._anchor = self._log.pop(0)[0].position
 
     def _apply(self, change: Change) -> None:

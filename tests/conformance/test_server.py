@@ -20,10 +20,9 @@ from policy_service.v1.admin_pb2 import (
     UpsertModelsRequest,
 )
 from policy_service.v1.resources_pb2 import MemberLimits
+from tests.conformance.cases import WORLDS, Case, World
 from tests.support.messages import check, model
 from tests.support.rpc import Rpc, connect
-
-from .cases import WORLDS, Case, World
 
 
 async def build(rpc: Rpc, world: World) -> None:

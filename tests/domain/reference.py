@@ -45,7 +45,7 @@ def matches(pattern: str, text: str) -> bool:
 
 def ignoring_case(text: str) -> str:
     """The Unicode Standard's canonical caseless form (definition D145)."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
 class Reference:

@@ -20,8 +20,7 @@ from policy_service.domain.records import (
     UnlistedUsers,
 )
 from policy_service.domain.state import State
-
-from .worlds import TEAMS, USERS, build, many, some, worlds
+from tests.domain.worlds import TEAMS, USERS, build, many, some, worlds
 
 World = tuple[Record, ...]
 
@@ -45,6 +44,7 @@ def known_names(records: World, team_id: str, user: str) -> set[str]:
 def all_pages(state: State, team: str, user: str, limit: int) -> list[AccessiblePage]:
     pages = [accessible_page(state, team, user, "", limit)]
     while pages[-1].last_tried is not None:
+        assert len(pages) < 100
         pages.append(accessible_page(state, team, user, pages[-1].last_tried, limit))
     return pages
 

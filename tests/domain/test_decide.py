@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from policy_service.domain.decide import decide
 from policy_service.domain.records import AccessGroup, Member, Mode, Model, ModelScope, Record, Team, UnlistedUsers
-
-from .reference import Answer, Reference
-from .worlds import (
+from tests.domain.reference import Answer, Reference
+from tests.domain.worlds import (
     ASKED,
     MEMBERS,
     NAMES,

@@ -25,9 +25,8 @@ from policy_service.domain.records import (
 )
 from policy_service.domain.rules import updated_member, updated_team
 from policy_service.domain.validation import Problems, check_member, check_team
-
-from .reference import Reference
-from .worlds import QUESTIONS, Question, build, many, some, worlds
+from tests.domain.reference import Reference
+from tests.domain.worlds import QUESTIONS, Question, build, many, some, worlds
 
 World = tuple[Record, ...]
 questions = st.lists(st.sampled_from(QUESTIONS), min_size=12, max_size=12)
@@ -191,6 +190,7 @@ WORLD: list[Record] = [
     TEAM,
     Member(team="ml", user="ann"),
     Member(team="ml", user="bob", allowed_models=ModelScope(Mode.ONLY, ("gpt-4o", "fast"))),
+    Member(team="ml", user="cat", allowed_models=ModelScope(Mode.ONLY, ("best",))),
 ]
 
 
@@ -204,6 +204,12 @@ def test_a_typing_error_is_told_the_names_it_is_most_like() -> None:
     assert explained("ann", "llama").nearest == []
     assert explained("bob", "gpt-4.1").nearest == ["gpt-4o"]
     assert explained("mallory", "gpt4o").nearest == []
+
+
+def test_only_the_five_nearest_are_told() -> None:
+    names = tuple(f"gpt-{number}" for number in range(9))
+    team = Team(id="t", models=ModelScope(Mode.ONLY, names), unlisted_users=UnlistedUsers.TEAM_SCOPE)
+    assert explain(build([team]), "t", "", "gpt-x").nearest == list(names[:5])
 
 
 def test_a_team_deny_suggests_the_scope_with_the_name_added() -> None:
@@ -227,6 +233,10 @@ def test_every_record_in_the_way_gets_one_suggestion() -> None:
     team, member = (json.loads(suggestion.request_json) for suggestion in suggestions)
     assert team["team"]["models"] == {"mode": "ONLY", "models": [*TEAM.models.models, "o1-pro"]}
     assert member["member"]["allowed_models"] == {"mode": "ONLY", "models": ["gpt-4o", "fast", "o1-pro"]}
+
+
+def test_a_member_who_lists_the_alias_needs_no_change() -> None:
+    assert [suggestion.rpc for suggestion in explained("cat", "best").suggestions] == ["UpdateTeam"]
 
 
 def test_an_outsider_is_suggested_a_membership_and_nobody_an_open_team() -> None:

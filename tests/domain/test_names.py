@@ -18,8 +18,7 @@ from policy_service.domain.names import (
     requested_model_problem,
     text_problem,
 )
-
-from .worlds import many
+from tests.domain.worlds import many
 
 Check = Callable[[str], str | None]
 NAMES: list[Check] = [

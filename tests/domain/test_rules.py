@@ -37,8 +37,7 @@ from policy_service.domain.rules import (
     updated_team,
 )
 from policy_service.errors import PreconditionFailed
-
-from .worlds import USERS, allowed, build, many
+from tests.domain.worlds import USERS, allowed, build, many
 
 ONLY_A = ModelScope(Mode.ONLY, ("a",))
 ONLY_B = ModelScope(Mode.ONLY, ("b",), ("c",))

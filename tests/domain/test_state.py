@@ -24,8 +24,7 @@ from policy_service.domain.records import (
     UnlistedUsers,
 )
 from policy_service.domain.state import Prepared, State
-
-from .worlds import answers, build, many, some, worlds
+from tests.domain.worlds import answers, build, many, some, worlds
 
 World = tuple[Record, ...]
 

@@ -1,4 +1,4 @@
-"""Just enough HTTP/2 to send what grpc's own client refuses to send, and to read nothing."""
+"""Just enough HTTP/2 to send what grpc's own client refuses to send, and not to read what it would read."""
 
 from __future__ import annotations
 
@@ -41,14 +41,25 @@ def open_call(
         yield connection
 
 
-def answers(connection: socket.socket) -> bool:
-    """Whether the server sends a message before it ends the call."""
+def _frames(connection: socket.socket) -> Iterator[tuple[int, int, int]]:
+    """Kind, flags and size of the frames that come."""
     stream = connection.makefile("rb")
     while len(head := stream.read(9)) == 9:
         size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
         stream.read(size)
         if kind == SETTINGS and not flags & ACK:
             connection.sendall(_frame(SETTINGS, ACK, 0, b""))
+        yield kind, flags, size
+
+
+def starts_to_answer(connection: socket.socket) -> bool:
+    """Waits for the headers of an answer; whether there are some, and the call goes on."""
+    return any(kind == HEADERS and not flags & END_STREAM for kind, flags, _ in _frames(connection))
+
+
+def answers(connection: socket.socket) -> bool:
+    """Whether the server sends a message before it ends the call."""
+    for kind, flags, size in _frames(connection):
         if kind == DATA and size:
             return True
         if kind in (RST_STREAM, GOAWAY) or (kind == HEADERS and flags & END_STREAM):

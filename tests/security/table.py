@@ -34,6 +34,8 @@ SERVICES: dict[str, tuple[ServiceDescriptor, str]] = {
     "grpc.reflection.v1.ServerReflection": (REFLECTION, ANY),
     "grpc.reflection.v1alpha.ServerReflection": (REFLECTION, ANY),
 }
+# Served and perhaps not listed by reflection: it has no descriptor of its own.
+UNLISTED = {"grpc.reflection.v1.ServerReflection"}
 
 
 class Rpc(NamedTuple):

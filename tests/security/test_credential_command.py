@@ -91,7 +91,6 @@ async def test_the_command_ends_with_status_2_when_it_refuses() -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="the entry that is printed is one that the server refuses")
 @pytest.mark.parametrize(("arguments", "words"), RESERVED.values(), ids=RESERVED)
 def test_a_reserved_name_is_refused(arguments: list[str], words: str) -> None:
     _assert_refused(arguments, words)

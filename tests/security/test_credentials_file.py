@@ -60,7 +60,7 @@ WRONG_FILES = {
     "misspelt key": ("principal: []", "a key is not known"),
     "principals as mapping": (f"principals: {{gw: {SECRET}}}", "principals is no list"),
     "principals as text": (f"principals: {SECRET}", "principals is no list"),
-    "itself": ("principals: &a [*a]", r"principals\[0\]: is no mapping"),
+    "itself": ("principals: &a [*a]", r"principals\[0\]: is no mapping|is not valid YAML"),
     # an entry
     "entry as text": (f"principals: [{{{GOOD}}}, {SECRET}]", SECOND + "is no mapping"),
     "entry empty": (f"principals: [{{{GOOD}}}, ]\nanonymous: [{SECRET}]", "anonymous: permissions is no list of check"),
@@ -161,7 +161,6 @@ def test_a_wrong_file_is_refused_with_the_place_and_no_secret(text: str, place: 
     _check(text, place)
 
 
-@pytest.mark.xfail(strict=True, reason="the last of two equal keys wins")
 @pytest.mark.parametrize("text", TWICE.values(), ids=TWICE)
 def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
     _check(text, "twice|not valid YAML")
@@ -171,9 +170,12 @@ def test_many_aliases_cost_nothing() -> None:
     """The classic bomb: nine levels of nine aliases each would be 387,420,489 texts, if they were copied."""
     levels = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    _check("\n".join(levels), "a key is not known")
-    _check("\n".join([*levels, "principals: *a8"]), "a key is not known")
-    _check(f"principals: [{{name: x, san: x, permissions: &p [&q [*q, *q], *p]}}, {SECRET}]", r"principals\[0\]: perm")
+    _check("\n".join(levels), "a key is not known|is not valid YAML")
+    _check("\n".join([*levels, "principals: *a8"]), "a key is not known|is not valid YAML")
+    _check(
+        f"principals: [{{name: x, san: x, permissions: &p [&q [*q, *q], *p]}}, {SECRET}]",
+        "permissions is no|is not valid YAML",
+    )
 
 
 ACCEPTED = {

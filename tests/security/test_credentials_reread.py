@@ -69,7 +69,7 @@ async def caller(start_server: Any, connect: Connect, file: Path) -> Caller:
 
 async def test_a_change_counts_after_about_a_second(caller: Caller, file: Path) -> None:
     overwrite(file, NEW_TEXT)
-    assert await eventually(lambda: caller.knows(NEW), "the new token is known") < 3
+    assert await eventually(lambda: caller.knows(NEW), "the new token is known") < 5
     assert await caller.code(OLD) == UNAUTHENTICATED
     assert await caller.status() == SERVING
 
@@ -194,7 +194,6 @@ async def test_anonymous_can_be_opened_and_closed(caller: Caller, file: Path) ->
     await eventually(closed, "checks are closed")
 
 
-@pytest.mark.xfail(strict=True, reason="the file's identity is taken only after the start")
 @pytest.mark.usefixtures("fast_poll")
 async def test_a_change_while_the_server_starts_is_noticed(
     start_server: Any, connect: Connect, file: Path, monkeypatch: pytest.MonkeyPatch

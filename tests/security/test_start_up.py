@@ -62,13 +62,11 @@ async def test_a_port_in_use_is_refused_and_its_server_goes_on(server: Any, conn
     assert (await call(connect(server.target), GET_HEALTH)).code == OK
 
 
-@pytest.mark.xfail(strict=True, reason="grpc writes a line of its own")
 async def test_a_port_in_use_is_refused_with_one_line(server: Any) -> None:
     ended = await run("serve", "--listen", server.target, "--in-memory")
     _assert_one_line(ended, "the address is in use")
 
 
-@pytest.mark.xfail(strict=True, reason="the task that follows the credentials is never awaited, and Python says so")
 async def test_a_refusal_after_the_credentials_were_read_is_one_line(pki: Pki, everybody: Path) -> None:
     files = ["--tls-cert", str(pki.cert), "--tls-key", str(pki.cert), "--credentials", str(everybody)]
     ended = await run("serve", "--listen", "127.0.0.1:0", "--in-memory", *files)

@@ -1,0 +1,66 @@
+"""grpc.health.v1: named checks, open to all. Setting a status never waits for a watcher, however slow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+MAX_WATCHERS = 1_000  # they need no credential
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+class HealthService:
+    """The status of each name; the empty one is the server's."""
+
+    def __init__(self) -> None:
+        self._statuses: dict[str, Any] = {"": SERVING}
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._watchers = 0
+
+    def set(self, name: str, serving: bool) -> None:
+        """Once stopping, nothing serves any more."""
+        self._statuses[name] = SERVING if serving and not self._stopping else NOT_SERVING
+        self._notify()
+
+    def stop(self) -> None:
+        """Nothing serves any more, and watches end once they have said so."""
+        self._stopping = True
+        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def Check(
+        self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> HealthCheckResponse:
+        """The status of a name."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return HealthCheckResponse(status=status)
+
+    async def Watch(self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """The status of a name, and again whenever it changes."""
+        if self._watchers >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watchers are served already")
+        self._watchers += 1
+        try:
+            sent = None
+            while True:
+                changed = self._changed
+                status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
+                if status != sent:
+                    await context.write(HealthCheckResponse(status=status))
+                    sent = status
+                elif self._stopping:
+                    return
+                else:
+                    await changed.wait()
+        finally:
+            self._watchers -= 1
