@@ -42,6 +42,8 @@ CREDENTIALS_POLL_S = 1.0
 SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of the calls
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.server.max_pending_requests", 50_000),  # by default grpc cancels what a burst has beyond 1,000
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 

@@ -14,12 +14,12 @@ from policy_service.authority import authority
 from policy_service.authority.authority import MAX_WAITING
 from policy_service.authority.mutations import Plan, World
 from policy_service.domain.changes import Position
-from policy_service.errors import AlreadyExists, Unavailable
+from policy_service.errors import AlreadyExists, InvalidArgument, Unavailable
 from policy_service.store.protocol import Commit
 from policy_service.store.sqlite import SqliteStore
 from tests.authority.calls import Admin, Call, add_member, batch_add, create_team, decode, update_team, upsert
 from tests.store.audit import anchor_of, problems, whole_log
-from tests.store.support import START, all_records, dump, loaded, model, seeded, team
+from tests.store.support import START, all_records, dump, loaded, member, model, only, seeded, team
 
 
 class Gate:
@@ -137,6 +137,30 @@ async def test_a_fault_in_a_plan_is_told_and_the_writer_goes_on(admin: Admin, ca
         await admin.send(create_team(team("t")), plan=plan)
     assert "mutation failed" in caplog.text
     await admin.run(create_team(team("t")))
+
+
+async def test_a_record_too_big_to_be_read_back_is_refused(admin: Admin) -> None:
+    scope = only(*(f"{number:04}" + '"' * 252 for number in range(2_000)))  # twice as long as JSON
+    await admin.run(create_team(team("t", scope)))
+    records, revision = await all_records(admin.store), admin.revision
+    for validate_only in (True, False):
+        with pytest.raises(InvalidArgument, match="is larger than 1900000 bytes") as caught:
+            await admin.run(update_team("t", default_team_member_models=scope), "1", validate_only)
+        assert [violation.field for violation in caught.value.violations] == ["team"]
+    assert (await all_records(admin.store), admin.revision) == (records, revision)
+
+
+async def test_an_answer_too_big_for_a_client_is_refused(admin: Admin) -> None:
+    await admin.run(create_team(team("t")))
+    scope = only(*(f"{number:04}" + "é" * 126 for number in range(100)))
+    members = [member("t", f"{number}", scope) for number in range(200)]
+    for validate_only in (True, False):
+        with pytest.raises(InvalidArgument, match="send fewer items at once"):
+            await admin.run(batch_add("t", *members), "1", validate_only)
+    assert admin.revision == 1
+    assert await admin.members("t") == []
+    await admin.run(batch_add("t", *members[:100]), "1")
+    assert (await admin.team("t")).member_count == 100
 
 
 async def test_the_end_runs_what_waits_and_refuses_what_comes(admin: Admin) -> None:

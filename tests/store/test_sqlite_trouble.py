@@ -68,7 +68,8 @@ async def test_records_that_are_not_those_of_the_log_are_refused(path: Path, sta
     edit(path, statement)
     store = await SqliteStore.open(path)
     try:
-        with pytest.raises(DatabaseError, match="are not those of its log .*: the file was damaged or edited; restore"):
+        words = r"are not those of its log .*: the file was damaged or edited; restore"
+        with pytest.raises(DatabaseError, match=words):
             await store.load(State())
     finally:
         await store.close()
@@ -123,7 +124,7 @@ async def test_a_full_disk_refuses_a_request_without_an_entry(store: SqliteStore
 async def test_another_writer_is_noticed(store: SqliteStore, path: Path) -> None:
     ledger = await Ledger.of(store)
     edit(path, "INSERT INTO log SELECT 3, epoch, time, actor, peer, rpc, format, digest, hash, 'x', 1 FROM log LIMIT 1")
-    with pytest.raises(DatabaseError, match="moved to .*.3 behind this process's back"):
+    with pytest.raises(DatabaseError, match=r"moved to .*\.3 behind this process's back"):
         await ledger.put(model("n"))
     assert await store.models_named(["n"]) == {}
 

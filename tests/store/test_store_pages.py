@@ -140,10 +140,10 @@ async def membership(ledger: Ledger) -> None:
         ("é", "zoe", None, []),
     ],
 )
-@pytest.mark.parametrize("limit", [1, 2, 9])
 async def test_members_by_team_by_user_and_by_source(
-    store: Store, team_name: str, user: str, source: ScopeSource | None, expected: list[str], limit: int
+    store: Store, team_name: str, user: str, source: ScopeSource | None, expected: list[str]
 ) -> None:
     page = lambda after, size: store.members(team_name, user, source, after, size)  # noqa: E731
-    found = sum(await pages(page, lambda m: (m.team, m.user), ("", ""), limit), [])
-    assert [f"{m.team}/{m.user}" for m in found] == expected
+    for limit in (1, 2, 9):
+        found = sum(await pages(page, lambda m: (m.team, m.user), ("", ""), limit), [])
+        assert [f"{m.team}/{m.user}" for m in found] == expected
