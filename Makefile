@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/policy_service/v1/*.proto)
 GOOGLEAPIS := build/googleapis
 SOURCES := policy_service clients tests
 
-.PHONY: run test check proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
@@ -15,7 +15,13 @@ run: $(STAMP) ## start the service on loopback with the example organisation
 test: $(STAMP) ## all tests
 	$(BIN)/pytest -n auto
 
-check: format-check lint types layers proto-lint proto-current test ## what CI runs
+check: format-check lint types layers proto-lint proto-current test installed ## what CI runs
+
+installed: ## install as a user does, with the newest run-time dependencies and no tools, and try it
+	rm -rf build/installed
+	$(PYTHON) -m venv build/installed
+	build/installed/bin/pip install --quiet .
+	build/installed/bin/python tests/installed.py
 
 fmt: $(STAMP) ## format the code
 	$(BIN)/ruff format .

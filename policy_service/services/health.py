@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 MAX_WATCHERS = 1_000  # they need no credential
@@ -44,6 +45,11 @@ class HealthService:
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return HealthCheckResponse(status=status)
+
+    async def List(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """All names with their status. Newer versions of the protocol have this RPC."""
+        statuses = {name: HealthCheckResponse(status=status) for name, status in self._statuses.items()}
+        return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """The status of a name, and again whenever it changes."""

@@ -69,7 +69,7 @@ async def schema_version(connection: aiosqlite.Connection, location: str) -> int
     if "meta" not in tables:
         raise DatabaseError(f"{location} is a database of another program; name another file with --database")
     rows = list(await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'schema_version'"))
-    if not rows:
+    if not rows or not str(rows[0][0]).isdecimal():
         raise DatabaseError(f"{location} has no schema version; name another file with --database")
     version = int(rows[0][0])
     if version > len(MIGRATIONS):

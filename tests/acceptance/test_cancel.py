@@ -10,8 +10,6 @@ from pathlib import Path
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from policy_service.domain.state import State
-from policy_service.store.sqlite import SqliteStore
 from policy_service.v1.access_pb2 import BatchCheckModelAccessRequest
 from policy_service.v1.admin_pb2 import (
     AddMemberRequest,
@@ -25,16 +23,18 @@ from policy_service.v1.admin_pb2 import (
 )
 from policy_service.v1.resources_pb2 import Team
 from tests.support.audit import read, verify
+from tests.support.database import load
 from tests.support.messages import check, member, team
 from tests.support.paging import members
 from tests.support.rpc import Rpc, connect
 
-CANCELS = 250
+CANCELS = 100  # of each of three callers, at least; a fifth as many are not given up
 GONE = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Impatient:
-    """Starts mutations and lists and gives most of them up at random moments."""
+    """Starts mutations and lists and gives most of them up at random moments: before they begin, while they are run
+    and when they are done."""
 
     def __init__(self, rpc: Rpc, name: str) -> None:
         self.rpc, self.name, self.chance = rpc, name, random.Random(name)
@@ -57,12 +57,12 @@ class Impatient:
                 self.rpc.admin.ListAuditEvents(ListAuditEventsRequest(page_size=50)),
             ]
             await asyncio.gather(*map(self._give_up, lists))
-            if len(self.gave_up) >= CANCELS:
+            if len(self.gave_up) >= CANCELS and len(self.acknowledged) >= CANCELS / 5:
                 return
 
     async def _give_up(self, call: Awaitable) -> bool:
         """Whether it was answered before the moment came."""
-        await asyncio.sleep(self.chance.random() * 0.004)
+        await asyncio.sleep(self.chance.random() * self.chance.choice((0.002, 0.02, 0.1)))
         call.cancel()
         try:
             await call
@@ -120,7 +120,6 @@ async def test_clients_that_go_away(start_server, tmp_path: Path) -> None:
         found = await rpc.admin.GetTeam(GetTeamRequest(team="shared"))
         assert (labels.value(found), names.value(found)) == (labels.written, names.written)
         users = sorted(user for caller in callers for user in caller.acknowledged | caller.gave_up)
-        assert sum(len(caller.gave_up) for caller in callers) >= CANCELS
         listed = {name.removeprefix("t/") for name in await members("t").all(rpc, 1_000)}
         assert {user for caller in callers for user in caller.acknowledged} <= listed <= set(users)
         assert await whom_checks_allow(rpc, users) == listed
@@ -137,10 +136,7 @@ async def test_clients_that_go_away(start_server, tmp_path: Path) -> None:
                 assert len(event.changes) == 1 + int(batches.pop().rpartition("-")[2]) % 3
         head = await rpc.head()
     await running.stop()
-    store = await SqliteStore.open(tmp_path / "policy.db")
-    state = State()
-    await store.load(state)
-    await store.close()
+    state = await load(tmp_path / "policy.db")
     assert state.revision == head
     assert set(state.teams["t"].members) == listed
 

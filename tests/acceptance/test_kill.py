@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 
 from policy_service.domain.state import State
-from policy_service.store.sqlite import SqliteStore
 from policy_service.v1.admin_pb2 import (
     AddMemberRequest,
     BatchAddMembersRequest,
@@ -28,9 +27,10 @@ from policy_service.v1.admin_pb2 import (
 )
 from policy_service.v1.resources_pb2 import Team
 from tests.support.audit import read, verify
+from tests.support.database import load
 from tests.support.messages import member, team
 from tests.support.paging import TEAMS, members
-from tests.support.process import serving
+from tests.support.process import Serving, serving
 from tests.support.rpc import DEADLINE_S, Rpc, connect
 
 ROUNDS = 12
@@ -111,17 +111,12 @@ async def everybody(rpc: Rpc) -> set[str]:
 
 
 async def load_a_copy(database: Path, copy: Path) -> State:
-    """What the files hold as the killed server left them. The store refuses records that are not those of the log."""
+    """What the files hold as the killed server left them."""
     copy.mkdir()
     for file in database.parent.glob(f"{database.name}*"):
         if not file.name.endswith((".lock", "-shm")):
             shutil.copy(file, copy / file.name)
-    store = await SqliteStore.open(copy / database.name)
-    state = State()
-    await store.load(state)
-    assert state.position == await store.position()
-    await store.close()
-    return state
+    return await load(copy / database.name)
 
 
 async def check_and_finish(rpc: Rpc, writers: list[Writer]) -> None:
@@ -146,13 +141,15 @@ async def check_and_finish(rpc: Rpc, writers: list[Writer]) -> None:
     assert await everybody(rpc) == {name for name, count in expected.items() if count}
 
 
-async def run_until_killed(server: Any, writers: list[Writer], acknowledgements: int) -> None:
+async def run_until_killed(server: Serving, writers: list[Writer], chance: random.Random) -> None:
+    """The kill comes some mutations later, and at any point of the one that is then being run."""
     acknowledged = asyncio.Semaphore(0)
     async with connect(server.target) as rpc:
         tasks = [asyncio.create_task(writer.run(rpc, acknowledged)) for writer in writers]
         async with asyncio.timeout(DEADLINE_S):
-            for _ in range(acknowledgements):
+            for _ in range(5 + chance.randrange(60)):
                 await acknowledged.acquire()
+        await asyncio.sleep(chance.random() * 0.02)
         await server.kill()
         await asyncio.gather(*tasks)
 
@@ -170,7 +167,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
             if at:
                 async with connect(server.target) as rpc:
                     await check_and_finish(rpc, writers)
-            await run_until_killed(server, writers, 5 + chance.randrange(60))
+            await run_until_killed(server, writers, chance)
         state = await load_a_copy(database, tmp_path / f"copy-{at}")
     async with serving(database) as server, connect(server.target) as rpc:
         assert await rpc.head() == state.revision == server.announced("revision")

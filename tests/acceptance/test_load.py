@@ -72,11 +72,11 @@ class Load:
         seen = await self.rpc.access.CheckModelAccess(check("t", "", "a", answer.revision))
         assert number_of(seen.revision) >= number_of(answer.revision)
 
-    def verify(self) -> None:
+    def verify(self, at_least: int) -> None:
         """Every revision is accounted for, so every answer can be judged."""
         changed = sorted(self.model.revisions | self.ann.revisions)
         assert changed == list(range(changed[0], changed[-1] + 1))
-        assert len(changed) > 100
+        assert len(changed) > at_least
 
     async def ask(self, number: int) -> tuple[int, Any]:
         if number % 3:
@@ -109,7 +109,7 @@ async def test_ten_thousand_checks_at_once(load: Load) -> None:
             mutations.append(asyncio.create_task(load.mutate(number // EVERY)))
     answers = await asyncio.gather(*checks)
     await asyncio.gather(*mutations)
-    load.verify()
+    load.verify(100)
     for number, answer in answers:
         load.judge(number, answer)
 
@@ -131,7 +131,7 @@ async def test_a_hundred_callers_while_the_policy_changes(load: Load) -> None:
             await load.mutate(number)
 
     await asyncio.gather(*(caller(number) for number in range(100)), *(writer(number) for number in range(4)))
-    load.verify()
+    load.verify(20)
     for number, answer in answers:
         load.judge(number, answer)
     for answer in lists:

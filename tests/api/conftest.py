@@ -32,7 +32,9 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rpc]
     """The small world on one server for a whole module: for many requests that change nothing."""
     database = tmp_path_factory.mktemp("shared") / "policy.db"
     server = await Server.start(Config(listen=Address("127.0.0.1:0"), database=database))
-    async with connect(server.addresses[0]) as rpc:
-        await examples.build(rpc)
-        yield rpc
-    await server.stop()
+    try:
+        async with connect(server.addresses[0]) as rpc:
+            await examples.build(rpc)
+            yield rpc
+    finally:
+        await server.stop()

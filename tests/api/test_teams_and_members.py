@@ -256,13 +256,13 @@ async def test_removing_a_restricted_member_can_widen(rpc: Rpc, unlisted, fields
 
 
 async def test_reseeding_copies_the_scope_and_never_the_limits(world: Rpc) -> None:
-    newer = Team(id="ml", default_team_member_models=only("gpt-4"), default_member_limits=MemberLimits(tpm_limit=1))
+    newer = Team(id="ml", default_team_member_models=only("o1-pro"), default_member_limits=MemberLimits(tpm_limit=1))
     await world.admin.UpdateTeam(UpdateTeamRequest(team=newer))
     before = {user: await get(world, "ml", user) for user in ("ann", "bob")}
     answer = await world.admin.ReseedMembers(ReseedMembersRequest(team="ml"))
     assert (answer.reseeded_count, list(answer.users)) == (1, ["ann"])
     after = await get(world, "ml", "ann")
-    assert (after.allowed_models, after.limits) == (only("gpt-4"), before["ann"].limits)
+    assert (after.allowed_models, after.limits) == (only("o1-pro"), before["ann"].limits)
     assert after.scope_source == ScopeSource.SEEDED
     assert await get(world, "ml", "bob") == before["bob"]
     head = await world.head()

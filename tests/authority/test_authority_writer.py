@@ -304,7 +304,7 @@ async def stops_for_doubt(admin: Admin) -> None:
         await first
     for task in waiting:
         with pytest.raises(Unavailable, match="shutting down"):
-            await task
+            await asyncio.wait_for(task, timeout=10)
     with pytest.raises(authority._OutcomeUnknown):
         await admin.writer
     with pytest.raises(Unavailable, match="shutting down"):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,16 @@ async def test_a_file_that_is_open_is_refused_until_it_is_closed(tmp_path: Path)
     await second.close()
 
 
+async def test_a_link_to_a_file_that_is_open_is_refused(tmp_path: Path) -> None:
+    path, link = tmp_path / "policy.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    store = await SqliteStore.open(path)
+    with pytest.raises(DatabaseError, match="in use by another Policy Service"):
+        await SqliteStore.open(link)
+    await store.close()
+    await (await SqliteStore.open(link)).close()
+
+
 async def test_another_process_is_refused_too(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
     store = await SqliteStore.open(path)
@@ -132,26 +143,27 @@ async def test_another_process_is_refused_too(tmp_path: Path) -> None:
     await store.close()
 
 
+def write(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
 def another_program(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE songs (title TEXT)")
-    connection.execute("INSERT INTO songs VALUES ('one')")
-    connection.commit()
-    connection.close()
+    write(path, "CREATE TABLE songs (title TEXT)", "INSERT INTO songs VALUES ('one')")
 
 
 def another_programs_meta(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE meta (name TEXT, value TEXT)")
-    connection.commit()
-    connection.close()
+    write(path, "CREATE TABLE meta (name TEXT, value TEXT)")
+
+
+def another_programs_version(path: Path) -> None:
+    write(path, "CREATE TABLE meta (name TEXT, value TEXT)", "INSERT INTO meta VALUES ('schema_version', 'final')")
 
 
 def another_programs_columns(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE meta (id INTEGER)")
-    connection.commit()
-    connection.close()
+    write(path, "CREATE TABLE meta (id INTEGER)")
 
 
 def text_file(path: Path) -> None:
@@ -163,6 +175,7 @@ def text_file(path: Path) -> None:
     [
         (another_program, "is a database of another program; name another file with --database"),
         (another_programs_meta, "has no schema version; name another file with --database"),
+        (another_programs_version, "has no schema version"),
         (another_programs_columns, "cannot use the database"),
         (text_file, "file is not a database"),
     ],
@@ -223,6 +236,5 @@ async def test_policies_that_no_member_has_go_when_the_file_is_opened(tmp_path: 
     await ledger.drop(member("t", "bob"))
     await store.close()
     await (store := await SqliteStore.open(path)).close()
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM policies").fetchone() == (1,)
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM policies").fetchone() == (1,)
