@@ -12,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 MAX_DEPTH = 50
+_TOO_DEEP = f"this nests deeper than {MAX_DEPTH} levels"
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _TAG = "tag:yaml.org,2002:"
 _WORDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "empty", "timestamp": "a date"}
@@ -37,6 +38,8 @@ def compose(text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         line = getattr(error.problem_mark, "line", 0) + 1
         words = " ".join(filter(None, (error.context, error.problem)))
+        if "nesting depth" in words:  # newer versions of libyaml have a limit of their own, and scan ahead
+            raise YamlError(line, _TOO_DEEP) from None
         raise YamlError(line, f"this is not YAML: {words}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -53,7 +56,7 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise YamlError(_line(event), f"this nests deeper than {MAX_DEPTH} levels")
+                raise YamlError(_line(event), _TOO_DEEP)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

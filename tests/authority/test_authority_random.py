@@ -48,6 +48,7 @@ async def play(path: Path, chosen: Iterable[Step]) -> None:
     try:
         for call in BEGINNING:
             await pair.send(Sent(call))
+        assert pair.memory.revision == len(BEGINNING)
         for step in chosen:
             await pair.play(step)
             assert dump(pair.sqlite.state) == dump(pair.memory.state)

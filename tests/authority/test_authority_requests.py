@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from policy_service.errors import AlreadyExists, EtagMismatch, InvalidArgument, NotFound, RequestIdReused
-from policy_service.store.sqlite import SqliteStore
 from tests.authority.calls import (
     Admin,
     Call,
@@ -26,7 +25,7 @@ from tests.authority.calls import (
     upsert,
 )
 from tests.store.audit import whole_log
-from tests.store.support import NONE, all_records, group, member, model, seeded, team
+from tests.store.support import NONE, all_records, group, member, model, opened, seeded, team
 
 
 @pytest.fixture(autouse=True)
@@ -157,10 +156,9 @@ async def test_requests_are_remembered_across_a_restart(tmp_path: Path) -> None:
     call = create_team(team("t"))
     answers = []
     for _ in range(2):
-        store = await SqliteStore.open(tmp_path / "again.db")
-        admin = await Admin.start(store)
-        answers.append(await admin.send(call, "1"))
-        await admin.stop()
-        await store.close()
+        async with opened(tmp_path / "again.db") as store:
+            admin = await Admin.start(store)
+            answers.append(await admin.send(call, "1"))
+            await admin.stop()
     assert answers[0] == answers[1]
     assert admin.revision == 1

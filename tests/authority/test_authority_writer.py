@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -237,15 +236,14 @@ class FaultyStore(SqliteStore):
         return await super().position()
 
 
-S = TypeVar("S", bound=SqliteStore)
-
-
 @pytest.fixture
 async def faulty(tmp_path: Path) -> AsyncIterator[FaultyStore]:
     store = await FaultyStore.open(tmp_path / "faulty.db")
     assert isinstance(store, FaultyStore)
-    yield store
-    await store.close()
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def test_a_commit_that_landed_all_the_same_is_acknowledged(faulty: FaultyStore) -> None:
@@ -330,22 +328,20 @@ async def test_when_another_process_wrote_the_writer_stops(faulty: FaultyStore) 
     await other.stop()
 
 
-async def test_a_full_disk_is_unavailable_and_passes(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "full.db")
-    admin = await Admin.start(store)
+async def test_a_full_disk_is_unavailable_and_passes(faulty: FaultyStore) -> None:
+    admin = await Admin.start(faulty)
     await admin.run(create_team(team("t")))
-    ((pages,),) = await store._writer.execute_fetchall("PRAGMA page_count")
-    await store._writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = await faulty._writer.execute_fetchall("PRAGMA page_count")
+    await faulty._writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
     large = batch_add("t", *(seeded("t", f"user-{number}", labels={"k": "x" * 200}) for number in range(500)))
-    records, before = await all_records(store), dump(admin.state)
+    records, before = await all_records(faulty), dump(admin.state)
     for _ in range(3):
         with pytest.raises(Unavailable, match="full"):
             await admin.run(large, "1")
-        assert await all_records(store) == records
-        assert dump(admin.state) == before == dump(await loaded(store))
-    await store._writer.execute_fetchall("PRAGMA max_page_count = 1000000")
+        assert await all_records(faulty) == records
+        assert dump(admin.state) == before == dump(await loaded(faulty))
+    await faulty._writer.execute_fetchall("PRAGMA max_page_count = 1000000")
     await admin.run(large, "1")
     assert (await admin.team("t")).member_count == 500
-    assert dump(admin.state) == dump(await loaded(store))
+    assert dump(admin.state) == dump(await loaded(faulty))
     await admin.stop()
-    await store.close()

@@ -65,7 +65,11 @@ BEGINNING = (
     upsert(model("a"), model("b", "q"), model("p/a", "q")),
     set_group(group("g", "a", "p/*", excluded=("b",))),
     create_team(team("t", default_team_member_models=only("g")), seeded("t", "ann"), member("t", "bob", NONE)),
-    create_team(team("é", only("g", "b"), model_aliases={"fast": "a"}), member("é", "ann")),
+    create_team(
+        team("é", only("g", "b"), model_aliases={"fast": "a"}, unlisted_users=UnlistedUsers.TEAM_SCOPE),
+        member("é", "ann"),
+        member("é", "bob", only("b")),
+    ),
 )
 
 
@@ -191,7 +195,7 @@ deleting_models = st.builds(
 calls: st.SearchStrategy[Call] = st.sampled_from(
     (
         *(creating_teams, updating_teams, updating_teams, deleting_teams),
-        *(adding, adding, adding_batches, updating_members, updating_members, removing, reseeding),
+        *(adding, adding, adding_batches, updating_members, updating_members, removing, removing, reseeding),
         *(setting_groups, deleting_groups, upserting, upserting, deleting_models),
     )
 ).flatmap(lambda chosen: chosen)

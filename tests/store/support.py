@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from policy_service.domain.changes import Change, LogEntry, changes_hash, entry_hash, image_of
 from policy_service.domain.records import (
@@ -20,7 +24,9 @@ from policy_service.domain.records import (
     Team,
 )
 from policy_service.domain.state import Prepared, State
+from policy_service.errors import DatabaseError
 from policy_service.store.protocol import Commit, Page, Store
+from policy_service.store.sqlite import SqliteStore
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 ALL = ModelScope(Mode.ALL)
@@ -122,6 +128,24 @@ async def loaded(store: Store) -> State:
     state = State()
     await store.load(state)
     return state
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    """The store in the file, closed at the end."""
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def refusal(path: Path) -> str:
+    """Why the file is not opened."""
+    with pytest.raises(DatabaseError) as caught:
+        async with opened(path):
+            pass
+    return str(caught.value)
 
 
 async def pages(

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from policy_service.errors import DatabaseError
 from policy_service.store.sqlite import SqliteStore
-from tests.store.support import Ledger, all_records, dump, loaded, member, team
+from tests.store.support import Ledger, all_records, dump, loaded, member, opened, refusal, team
 
 OPEN_AND_SAY = """
 import asyncio, sys
@@ -47,100 +46,85 @@ async def pragma(store: SqliteStore, name: str) -> object:
 
 async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
-    store = await SqliteStore.open(path)
-    ledger = await Ledger.of(store)
-    await ledger.put(team("t"), member("t", "ann"))
-    await store.close()
+    async with opened(path) as store:
+        ledger = await Ledger.of(store)
+        await ledger.put(team("t"), member("t", "ann"))
     for _ in range(3):
-        store = await SqliteStore.open(path)
-        assert await all_records(store) == [(team("t"), 1), (member("t", "ann"), 0)]
-        assert dump(await loaded(store)) == dump(ledger.state)
-        await store.close()
+        async with opened(path) as store:
+            assert await all_records(store) == [(team("t"), 1), (member("t", "ann"), 0)]
+            assert dump(await loaded(store)) == dump(ledger.state)
 
 
 async def test_each_database_has_an_epoch_of_its_own(tmp_path: Path) -> None:
     epochs = set()
     for name in "abc":
-        store = await SqliteStore.open(tmp_path / name)
-        epochs.add((await store.position()).epoch)
-        await store.close()
+        async with opened(tmp_path / name) as store:
+            epochs.add((await store.position()).epoch)
     assert len(epochs) == 3
 
 
 async def test_missing_directories_are_made_for_the_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "policy.db"
-    store = await SqliteStore.open(path)
-    await store.close()
+    async with opened(tmp_path / "new" / "policy.db"):
+        pass
     assert mode_of(tmp_path / "new") == 0o700
 
 
 async def test_every_file_is_its_owners_alone(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
-        store = await SqliteStore.open(tmp_path / "policy.db")
-        await (await Ledger.of(store)).put(team("t"))
-        modes = {path.name: mode_of(path) for path in tmp_path.iterdir()}
-        await store.close()
+        async with opened(tmp_path / "policy.db") as store:
+            await (await Ledger.of(store)).put(team("t"))
+            modes = {path.name: mode_of(path) for path in tmp_path.iterdir()}
     finally:
         os.umask(mask)
     assert modes == dict.fromkeys(("policy.db", "policy.db-wal", "policy.db-shm", "policy.db.lock"), 0o600)
 
 
 async def test_the_writer_is_durable(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "policy.db")
-    try:
+    async with opened(tmp_path / "policy.db") as store:
         assert await pragma(store, "journal_mode") == "wal"
         assert await pragma(store, "synchronous") == 2  # FULL
-    finally:
-        await store.close()
 
 
 async def test_the_location_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = await SqliteStore.open(Path("policy.db"))
-    await store.close()
-    assert store.location == str(tmp_path / "policy.db")
+    async with opened(Path("policy.db")) as store:
+        assert store.location == str(tmp_path / "policy.db")
 
 
 async def test_a_file_that_is_open_is_refused_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
-    first = await SqliteStore.open(path)
-    for _ in range(2):
-        with pytest.raises(DatabaseError, match="in use by another Policy Service"):
-            await SqliteStore.open(path)
-    await (await Ledger.of(first)).put(team("t"))
-    await first.close()
-    second = await SqliteStore.open(path)
-    assert await second.team("t") == team("t")
-    await second.close()
+    async with opened(path) as first:
+        for _ in range(2):
+            assert "in use by another Policy Service" in await refusal(path)
+        await (await Ledger.of(first)).put(team("t"))
+    async with opened(path) as second:
+        assert await second.team("t") == team("t")
 
 
 async def test_a_link_to_a_file_that_is_open_is_refused(tmp_path: Path) -> None:
     path, link = tmp_path / "policy.db", tmp_path / "link.db"
     link.symlink_to(path)
-    store = await SqliteStore.open(path)
-    with pytest.raises(DatabaseError, match="in use by another Policy Service"):
-        await SqliteStore.open(link)
-    await store.close()
-    await (await SqliteStore.open(link)).close()
+    async with opened(path):
+        assert "in use by another Policy Service" in await refusal(link)
+    async with opened(link):
+        assert "in use by another Policy Service" in await refusal(path)
 
 
 async def test_another_process_is_refused_too(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
-    store = await SqliteStore.open(path)
     command = [sys.executable, "-c", OPEN_AND_SAY, str(path)]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    assert "in use by another Policy Service" in refused.stdout
-    await store.close()
+    async with opened(path):
+        refused = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=30, check=True)
+        assert "in use by another Policy Service" in refused.stdout
 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(DatabaseError, match="in use by another Policy Service"):
-            await SqliteStore.open(path)
+        assert "in use by another Policy Service" in await refusal(path)
         other.kill()
-    store = await SqliteStore.open(path)
-    await store.close()
+    async with opened(path):
+        pass
 
 
 def write(path: Path, *statements: str) -> None:
@@ -187,25 +171,23 @@ async def test_what_is_not_ours_is_refused_and_left_as_it_is(
     make(path)
     before = path.read_bytes()
     for _ in range(2):
-        with pytest.raises(DatabaseError, match=words) as caught:
-            await SqliteStore.open(path)
-        assert str(path) in str(caught.value)
+        said = await refusal(path)
+        assert words in said
+        assert str(path) in said
     assert path.read_bytes() == before
 
 
 async def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
     path.touch()
-    store = await SqliteStore.open(path)
-    assert (await store.position()).revision == 0
-    await store.close()
+    async with opened(path) as store:
+        assert (await store.position()).revision == 0
 
 
 async def test_a_directory_is_refused(tmp_path: Path) -> None:
     open_files = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(DatabaseError, match="Is a directory"):
-            await SqliteStore.open(tmp_path)
+        assert "Is a directory" in await refusal(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == open_files
 
 
@@ -213,28 +195,27 @@ async def test_a_directory_is_refused(tmp_path: Path) -> None:
 async def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / place
-    with pytest.raises(DatabaseError, match="cannot use the database") as caught:
-        await SqliteStore.open(path)
-    assert str(path) in str(caught.value)
+    said = await refusal(path)
+    assert "cannot use the database" in said
+    assert str(path) in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
 async def test_a_directory_without_the_right_to_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(DatabaseError, match="Permission denied"):
-            await SqliteStore.open(tmp_path / "policy.db")
+        assert "Permission denied" in await refusal(tmp_path / "policy.db")
     finally:
         tmp_path.chmod(0o700)
 
 
 async def test_policies_that_no_member_has_go_when_the_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "policy.db"
-    store = await SqliteStore.open(path)
-    ledger = await Ledger.of(store)
-    await ledger.put(team("t"), member("t", "ann"), member("t", "bob", blocked=True))
-    await ledger.drop(member("t", "bob"))
-    await store.close()
-    await (store := await SqliteStore.open(path)).close()
+    async with opened(path) as store:
+        ledger = await Ledger.of(store)
+        await ledger.put(team("t"), member("t", "ann"), member("t", "bob", blocked=True))
+        await ledger.drop(member("t", "bob"))
+    async with opened(path):
+        pass
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM policies").fetchone() == (1,)

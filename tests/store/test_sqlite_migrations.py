@@ -9,13 +9,25 @@ from pathlib import Path
 import pytest
 
 from policy_service.domain.records import MemberLimits
-from policy_service.errors import DatabaseError
 from policy_service.store import migrations
 from policy_service.store.migrations import MIGRATIONS
 from policy_service.store.protocol import Commit, RecordedRequest
-from policy_service.store.sqlite import SqliteStore
 from tests.store.audit import anchor_of, problems, rebuilt, state_of, whole_log
-from tests.store.support import NONE, START, Ledger, all_records, dump, group, loaded, model, only, seeded, team
+from tests.store.support import (
+    NONE,
+    START,
+    Ledger,
+    all_records,
+    dump,
+    group,
+    loaded,
+    model,
+    only,
+    opened,
+    refusal,
+    seeded,
+    team,
+)
 
 ROWS = (Path(__file__).parent / "version_1.sql").read_text()
 RECORDS = [
@@ -50,30 +62,29 @@ def schema_version(path: Path) -> str:
 
 
 async def test_a_new_database_has_the_newest_version(tmp_path: Path) -> None:
-    await (await SqliteStore.open(tmp_path / "policy.db")).close()
+    async with opened(tmp_path / "policy.db"):
+        pass
     assert schema_version(tmp_path / "policy.db") == str(len(MIGRATIONS)) == "2"
 
 
 async def test_version_1_is_migrated_with_its_data(version_1: Path) -> None:
-    store = await SqliteStore.open(version_1)
-    assert await all_records(store) == RECORDS
-    log = await whole_log(store)
-    assert list(problems(await anchor_of(store), log)) == []
-    ((entry, records),) = rebuilt(log)
-    assert dump(await loaded(store)) == dump(state_of(records.values(), entry.position))
-    assert state_of(records.values(), entry.position).digest == entry.digest
+    async with opened(version_1) as store:
+        assert await all_records(store) == RECORDS
+        log = await whole_log(store)
+        assert list(problems(await anchor_of(store), log)) == []
+        ((entry, records),) = rebuilt(log)
+        assert dump(await loaded(store)) == dump(state_of(records.values(), entry.position))
+        assert state_of(records.values(), entry.position).digest == entry.digest
 
-    ledger = await Ledger.of(store)
-    await ledger.put(seeded("é", "bob"), request=REQUEST)
-    assert await store.recorded_request("CreateTeam", "1") == REQUEST
-    await store.close()
+        ledger = await Ledger.of(store)
+        await ledger.put(seeded("é", "bob"), request=REQUEST)
+        assert await store.recorded_request("CreateTeam", "1") == REQUEST
     assert schema_version(version_1) == "2"
 
-    store = await SqliteStore.open(version_1)
-    assert [count for _, count in await all_records(store)] == [2, 0, 0, 0, 0]
-    assert dump(await loaded(store)) == dump(ledger.state)
-    assert list(problems(await anchor_of(store), await whole_log(store))) == []
-    await store.close()
+    async with opened(version_1) as store:
+        assert [count for _, count in await all_records(store)] == [2, 0, 0, 0, 0]
+        assert dump(await loaded(store)) == dump(ledger.state)
+        assert list(problems(await anchor_of(store), await whole_log(store))) == []
 
 
 async def test_a_newer_version_is_refused_and_left_as_it_is(version_1: Path) -> None:
@@ -82,9 +93,9 @@ async def test_a_newer_version_is_refused_and_left_as_it_is(version_1: Path) -> 
         connection.commit()
     before = version_1.read_bytes()
     words = "has schema version 3, this program knows up to 2: it was written by a newer Policy Service"
-    with pytest.raises(DatabaseError, match=words) as caught:
-        await SqliteStore.open(version_1)
-    assert str(version_1) in str(caught.value)
+    said = await refusal(version_1)
+    assert words in said
+    assert str(version_1) in said
     assert version_1.read_bytes() == before
 
 
@@ -96,24 +107,20 @@ async def test_a_migration_that_fails_leaves_the_version_before_it(
     version_1: Path, monkeypatch: pytest.MonkeyPatch, old: int
 ) -> None:
     if old == 2:
-        store = await SqliteStore.open(version_1)
-        await store.commit(Commit(request=REQUEST))
-        await store.close()
+        async with opened(version_1) as store:
+            await store.commit(Commit(request=REQUEST))
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, BROKEN))
-        with pytest.raises(DatabaseError, match="cannot use the database"):
-            await SqliteStore.open(version_1)
+        assert "cannot use the database" in await refusal(version_1)
         left = content(version_1)
-        with pytest.raises(DatabaseError, match="cannot use the database"):
-            await SqliteStore.open(version_1)
+        assert "cannot use the database" in await refusal(version_1)
         assert content(version_1) == left
     assert schema_version(version_1) == "2"  # the second step was whole, and stays
     assert "later" not in "".join(left)
 
-    store = await SqliteStore.open(version_1)
-    assert await all_records(store) == RECORDS
-    assert await store.recorded_request("CreateTeam", "1") == (REQUEST if old == 2 else None)
-    await store.close()
+    async with opened(version_1) as store:
+        assert await all_records(store) == RECORDS
+        assert await store.recorded_request("CreateTeam", "1") == (REQUEST if old == 2 else None)
 
 
 async def test_a_new_database_whose_first_step_fails_is_made_by_the_next_start(
@@ -122,8 +129,6 @@ async def test_a_new_database_whose_first_step_fails_is_made_by_the_next_start(
     path = tmp_path / "policy.db"
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", ((*MIGRATIONS[0], "broken"), *MIGRATIONS[1:]))
-        with pytest.raises(DatabaseError, match="cannot use the database"):
-            await SqliteStore.open(path)
-    store = await SqliteStore.open(path)
-    assert (await store.position()).revision == 0
-    await store.close()
+        assert "cannot use the database" in await refusal(path)
+    async with opened(path) as store:
+        assert (await store.position()).revision == 0

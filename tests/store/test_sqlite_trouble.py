@@ -16,26 +16,26 @@ from policy_service.errors import DatabaseError, Unavailable
 from policy_service.store.protocol import Commit, LogFilter, RecordedRequest
 from policy_service.store.sqlite import READERS, SqliteStore
 from tests.store.audit import whole_log
-from tests.store.support import START, Ledger, all_records, dump, group, loaded, member, model, only, team
+from tests.store.support import START, Ledger, all_records, dump, group, loaded, member, model, only, opened, team
 
 
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
     """A database that is closed, with a few records."""
     path = tmp_path / "policy.db"
-    store = await SqliteStore.open(path)
-    ledger = await Ledger.of(store)
-    await ledger.put(team("t"), team("u"), member("t", "ann", only("a")), member("u", "ann"), group("g"), model("m"))
-    await ledger.put(member("t", "bob"))
-    await store.close()
+    async with opened(path) as store:
+        ledger = await Ledger.of(store)
+        await ledger.put(
+            team("t"), team("u"), member("t", "ann", only("a")), member("u", "ann"), group("g"), model("m")
+        )
+        await ledger.put(member("t", "bob"))
     return path
 
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = await SqliteStore.open(path)
-    yield opened
-    await opened.close()
+    async with opened(path) as store:
+        yield store
 
 
 def edit(path: Path, statement: str) -> None:
@@ -66,13 +66,10 @@ def edit(path: Path, statement: str) -> None:
 )
 async def test_records_that_are_not_those_of_the_log_are_refused(path: Path, statement: str) -> None:
     edit(path, statement)
-    store = await SqliteStore.open(path)
-    try:
-        words = r"are not those of its log .*: the file was damaged or edited; restore"
+    words = r"are not those of its log .*: the file was damaged or edited; restore"
+    async with opened(path) as store:
         with pytest.raises(DatabaseError, match=words):
             await store.load(State())
-    finally:
-        await store.close()
 
 
 async def limit_pages(store: SqliteStore, pages: int) -> None:
