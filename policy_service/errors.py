@@ -108,6 +108,48 @@ class Unavailable(PolicyError):
     reason = "UNAVAILABLE"
 
 
+class FeedUnavailable(PolicyError):
+    """Where the policy comes from cannot be reached, or does not answer as it should."""
+
+    reason = "FEED_UNAVAILABLE"
+
+
+class RevisionCompacted(PolicyError):
+    """The log does not go on from a follower's position; it needs a snapshot."""
+
+    reason = "REVISION_COMPACTED"
+
+
+class Malformed(PolicyError):
+    """What came over a feed or from a file does not decode."""
+
+    reason = "MALFORMED"
+
+
+class Untrusted(PolicyError):
+    """What came over a feed or from a file is not signed as it has to be, or goes back to what was before."""
+
+    reason = "UNTRUSTED"
+
+
+class UnknownFormat(PolicyError):
+    """What came over a feed is in a format newer than this program knows."""
+
+    reason = "UNKNOWN_FORMAT"
+
+
+class ForeignEpoch(PolicyError):
+    """What came over a feed is of another lineage, and nobody says that it replaces this one."""
+
+    reason = "FOREIGN_EPOCH"
+
+
+class DigestMismatch(PolicyError):
+    """The state is not what the authority says it should be at this revision."""
+
+    reason = "DIGEST_MISMATCH"
+
+
 class StartupError(PolicyError):
     """The service cannot start as it is configured; the message says what to change."""
 

@@ -7,10 +7,11 @@ Equal member policies (scope, limits, blocked) are one shared object.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
-from policy_service.domain.changes import NO_HASH, Change, Key, Position
+from policy_service.domain.changes import NO_HASH, Change, Key, Position, key_of
 from policy_service.domain.encoding import canonical, limits_to_json, scope_to_json
 from policy_service.domain.matching import Entries, Exclusions, exclusions_of
 from policy_service.domain.names import fold
@@ -26,6 +27,8 @@ from policy_service.domain.records import (
     UnlistedUsers,
 )
 
+LARGE = 2_000  # members of one team that change at once: more are prepared, and let go, in slices
+SLICE = 2_000  # members that take about a millisecond
 _DIGEST_BYTES = 16
 _DIGEST_MODULUS = 1 << (8 * _DIGEST_BYTES)
 
@@ -58,10 +61,22 @@ class Policy:
         self.fingerprint = hashlib.blake2b(encoded.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-class TeamState:
-    """A team with its members."""
+Value = Team | Policy | AccessGroup | Model | None  # what the state keeps of a record; None drops what is there
 
-    __slots__ = ("aliases", "blocked", "digest", "limits", "members", "scope", "unlisted_allowed")
+
+class TeamState:
+    """A team with its members. `members_digest` is the sum of their hashes, so that dropping the team costs nothing."""
+
+    __slots__ = (
+        "aliases",
+        "blocked",
+        "digest",
+        "limits",
+        "members",
+        "members_digest",
+        "scope",
+        "unlisted_allowed",
+    )
 
     def __init__(self, team: Team) -> None:
         self.scope = Scope(team.models)
@@ -71,6 +86,7 @@ class TeamState:
         self.limits = team.default_member_limits
         self.members: dict[str, Policy] = {}
         self.digest = team_digest(team)
+        self.members_digest = 0
 
 
 class Group:
@@ -109,6 +125,7 @@ class State:
         self.group_names: set[str] = set()  # the keys of `groups`: a set intersects faster
         self.providers: dict[str, str] = {}  # catalogue name -> provider
         self.spellings: dict[str, dict[str, str]] = {}  # folded name -> catalogue name -> folded provider
+        self.discarded: list[dict[str, Policy]] = []  # for `discard` to let go of
         self._policies: WeakValueDictionary[tuple[ModelScope, MemberLimits, bool], Policy] = WeakValueDictionary()
         self._digest = 0
         self.move_to(Position(epoch, 0, NO_HASH, self.digest))
@@ -137,16 +154,24 @@ class State:
         alike = self.spellings.get(fold(name))
         return sorted(set(alike.values())) if alike else []
 
+    def value_of(self, record: Record | None) -> Value:
+        """What the state keeps of a record."""
+        if isinstance(record, Member):
+            return self.intern(record.allowed_models, record.limits, record.blocked)
+        return record
+
     def load(self, record: Record) -> None:
         """Takes a record into a state that is being built."""
-        prepared = Prepared(self)
-        prepared.add(Change(None, record))
-        self._install(prepared)
+        self.put(key_of(record), self.value_of(record))
 
-    def load_member(self, team: str, user: str, policy: Policy) -> None:
-        """Takes a member into a state that is being built; `policy` is interned."""
-        self.teams[team].members[user] = policy
-        self._digest = (self._digest + member_digest(team, user, policy)) % _DIGEST_MODULUS
+    def put(self, key: Key, value: Value) -> None:
+        """Takes a value into a state that is being built. Raises KeyError for a member of an unknown team."""
+        if key.kind is Kind.MEMBER and isinstance(value, Policy):  # the many
+            self._install_member(key.team, key.name, value, member_digest(key.team, key.name, value))
+            return
+        prepared = Prepared(self)
+        prepared.put(key, value)
+        self._install(prepared)
 
     def apply(self, prepared: Prepared, position: Position) -> None:
         """Makes the prepared changes in one go and moves to the position. Nothing in here can be refused."""
@@ -158,19 +183,33 @@ class State:
             match kind:
                 case Kind.TEAM:
                     self._install_team(team_id, value)
-                case Kind.MEMBER:
-                    _set_or_drop(self.teams[team_id].members, name, value)
                 case Kind.GROUP:
                     _set_or_drop(self.groups, name, value)
                     (self.group_names.discard if value is None else self.group_names.add)(name)
                 case Kind.MODEL:
                     self._install_provider(name, value)
+        for team_id, changed in prepared.members.items():
+            for user, policy, difference in changed:
+                self._install_member(team_id, user, policy, difference)
+        for team_id, (members, digest) in prepared.rewritten.items():
+            team = self.teams[team_id]
+            self.discarded.append(team.members)
+            team.members, team.members_digest = members, digest
         self._digest = prepared.total
 
     def _install_team(self, team_id: str, team: TeamState | None) -> None:
-        if team is not None and team_id in self.teams:
-            team.members = self.teams[team_id].members
+        former = self.teams.get(team_id)
+        if former is not None and team is not None:
+            team.members, team.members_digest = former.members, former.members_digest
+        elif former is not None and len(former.members) > LARGE:
+            self.discarded.append(former.members)
         _set_or_drop(self.teams, team_id, team)
+
+    def _install_member(self, team_id: str, user: str, policy: Policy | None, difference: int) -> None:
+        team = self.teams[team_id]
+        _set_or_drop(team.members, user, policy)
+        team.members_digest = (team.members_digest + difference) % _DIGEST_MODULUS
+        self._digest = (self._digest + difference) % _DIGEST_MODULUS
 
     def _install_provider(self, name: str, provider: str | None) -> None:
         folded = fold(name)
@@ -179,6 +218,24 @@ class State:
         _set_or_drop(alike, name, None if provider is None else fold(provider))
         if not alike:
             del self.spellings[folded]
+
+    def discard(self) -> Iterator[None]:
+        """Lets go of what changes left behind, in slices: freeing a million members at once takes long."""
+        while self.discarded:
+            yield from _emptied(self.discarded.pop())
+
+    def dissolve(self) -> Iterator[None]:
+        """Lets go of a whole state that nobody uses any more, in slices."""
+        yield from self.discard()
+        for team in self.teams.values():
+            yield from _emptied(team.members)
+
+
+def _emptied(members: dict[str, Policy]) -> Iterator[None]:
+    while members:
+        for _ in range(min(SLICE, len(members))):
+            members.popitem()
+        yield
 
 
 def _set_or_drop(values: dict[str, Any], key: str, value: Any) -> None:
@@ -194,11 +251,14 @@ def _digest_text(total: int) -> str:
 
 class Prepared:
     """Changes compiled and summed up beside a state, so that applying them is short. A caller with many of them may
-    add them in slices; the state must not change meanwhile. No two changes have the same key."""
+    add them in slices, and then has to run `rewrite`; the state must not change meanwhile. No two changes have the
+    same key, and a set that drops a team names none of its members."""
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.steps: list[tuple[Key, Any]] = []  # the compiled value, None to drop
+        self.steps: list[tuple[Key, Any]] = []  # of all but members: the compiled value, None to drop
+        self.members: dict[str, list[tuple[str, Policy | None, int]]] = {}  # by team, with the change of its digest
+        self.rewritten: dict[str, tuple[dict[str, Policy], int]] = {}  # the whole members of a team, their digest
         self.total = state._digest
 
     @property
@@ -207,33 +267,60 @@ class Prepared:
         return _digest_text(self.total)
 
     def add(self, change: Change) -> None:
-        value, after = self._compile(change.after)
-        self.total = (self.total + after - self._old_digest(change)) % _DIGEST_MODULUS
-        self.steps.append((change.key, value))
+        """Takes a change of a record."""
+        self.put(change.key, self.state.value_of(change.after))
 
-    def _compile(self, record: Record | None) -> tuple[Any, int]:
-        match record:
-            case None:
-                return None, 0
+    def put(self, key: Key, value: Value) -> None:
+        """Takes a value that the state shall have under the key, None to drop what is there."""
+        compiled: Any = value
+        match value:
+            case Policy():
+                difference = member_digest(key.team, key.name, value)
             case Team():
-                team = TeamState(record)
-                return team, team.digest
-            case Member():
-                policy = self.state.intern(record.allowed_models, record.limits, record.blocked)
-                return policy, member_digest(record.team, record.user, policy)
+                compiled = TeamState(value)
+                difference = compiled.digest
             case AccessGroup():
-                group = Group(record)
-                return group, group.digest
+                compiled = Group(value)
+                difference = compiled.digest
             case Model():
-                return record.provider, model_digest(record.name, record.provider)
+                compiled = value.provider
+                difference = model_digest(value.name, value.provider)
+            case None:
+                difference = 0
+        difference -= self._old_digest(key, dropped=value is None)
+        self.total = (self.total + difference) % _DIGEST_MODULUS
+        if key.kind is Kind.MEMBER:
+            self.members.setdefault(key.team, []).append((key.name, compiled, difference))
+        else:
+            self.steps.append((key, compiled))
 
-    def _old_digest(self, change: Change) -> int:
-        """Of what the state holds under the change's key, and of what goes with it."""
-        kind, team_id, name = change.key
+    def rewrite(self) -> Iterator[None]:
+        """Where many members of a team change, builds its new members beside the old ones, in slices, so that
+        applying is one exchange."""
+        for team_id, changed in self.members.items():
+            team = self.state.teams.get(team_id)
+            if team is None or len(changed) <= LARGE:
+                continue
+            members: dict[str, Policy] = {}
+            digest = team.members_digest
+            for at, (user, policy) in enumerate(team.members.items()):
+                members[user] = policy
+                if at % SLICE == 0:
+                    yield
+            for at, (user, changed_policy, difference) in enumerate(changed):
+                _set_or_drop(members, user, changed_policy)
+                digest = (digest + difference) % _DIGEST_MODULUS
+                if at % SLICE == 0:
+                    yield
+            self.rewritten[team_id] = members, digest
+            self.members[team_id] = []
+
+    def _old_digest(self, key: Key, dropped: bool) -> int:
+        """Of what the state holds under the key, and of what goes with it."""
+        kind, team_id, name = key
         team = self.state.teams.get(team_id)
         if kind is Kind.TEAM and team is not None:
-            gone = team.members.items() if change.after is None else ()
-            return team.digest + sum(member_digest(team_id, user, policy) for user, policy in gone)
+            return team.digest + (team.members_digest if dropped else 0)
         if kind is Kind.MEMBER and team is not None and name in team.members:
             return member_digest(team_id, name, team.members[name])
         if kind is Kind.GROUP and name in self.state.groups:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from policy_service.domain.changes import Position
+from policy_service.domain.changes import Key, Position
 from policy_service.domain.encoding import (
     format_time,
     group_from_json,
@@ -22,7 +22,7 @@ from policy_service.domain.encoding import (
     scope_from_json,
     team_from_json,
 )
-from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
+from policy_service.domain.records import AccessGroup, Kind, Member, Model, ScopeSource, Team
 from policy_service.domain.state import Policy, State
 from policy_service.errors import DatabaseError, Unavailable
 from policy_service.store.migrations import migrate, schema_version
@@ -178,7 +178,7 @@ class SqliteStore:
         async for policy, body in self._stream("SELECT policy, body FROM policies"):
             policies[policy] = policy_of(state, json.loads(body))
         async for team, user, policy in self._stream('SELECT team, "user", policy FROM members'):
-            state.load_member(team, user, policies[policy])
+            state.put(Key(Kind.MEMBER, team, user), policies[policy])
 
     async def _stream(self, sql: str) -> AsyncIterator[Any]:
         """All rows, many at once; used before the server serves."""

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_service.domain.changes import NO_HASH, Change, Position, key_of
+from policy_service.domain.changes import NO_HASH, Change, Key, Position, key_of
 from policy_service.domain.records import (
     AccessGroup,
+    Kind,
     Member,
     MemberLimits,
     Mode,
@@ -185,7 +186,7 @@ def test_a_changed_team_keeps_its_members() -> None:
 
 def test_a_member_loads_from_an_interned_policy_as_from_a_record() -> None:
     state = build([TEAM])
-    state.load_member("t", "ann", state.intern(MEMBER.allowed_models, MEMBER.limits, MEMBER.blocked))
+    state.put(Key(Kind.MEMBER, "t", "ann"), state.intern(MEMBER.allowed_models, MEMBER.limits, MEMBER.blocked))
     assert content(state) == content(build([TEAM, MEMBER]))
 
 
