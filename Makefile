@@ -61,7 +61,7 @@ $(GOOGLEAPIS): $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev,redis]'
+	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
 
 clean:

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy_service.addresses import Address
 from policy_service.errors import StartupError
+from policy_service.replication.following import DEFAULT_PREFIX, REDIS_SCHEMES, Follow
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_ADMIN_LISTEN = "127.0.0.1:50052"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """`HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`, as grpc takes it. Port 0 lets the system choose."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        if self.is_unix:
-            valid = len(self.text) > len("unix:")
-        else:
-            host, _, port = self.text.rpartition(":")
-            valid = bool(host) and port.isascii() and port.isdigit() and int(port) <= 65535
-            valid = valid and (":" not in host or (host.startswith("[") and host.endswith("]")))
-        if not valid:
-            raise StartupError(f"{self.text!r} is no address; give HOST:PORT, [IPv6]:PORT or unix:PATH")
-
-    @property
-    def is_unix(self) -> bool:
-        return self.text.startswith("unix:")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
-        if self.is_unix:
-            return True
-        host = self.text.rpartition(":")[0].strip("[]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+_LISTEN = Address(DEFAULT_LISTEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +24,21 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """The options of `serve`. `database` None keeps everything in memory. Raises StartupError when inconsistent."""
+class AuthorityAccess:
+    """How a replica shows an authority who it is, and knows who answers."""
 
-    listen: Address = Address(DEFAULT_LISTEN)
+    token_file: Path | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The options of `serve`. `database` None keeps everything in memory; with `follow` this is a replica, which has
+    none. Raises StartupError when inconsistent."""
+
+    listen: Address = _LISTEN
     admin_listen: Address | None = None
     database: Path | None = None
     credentials: Path | None = None
@@ -67,8 +48,17 @@ class Config:
     insecure_listen: bool = False
     log_retention_days: float | None = None
     drain_timeout_s: float = 10.0
+    follow: Follow | None = None
+    authority_access: AuthorityAccess = AuthorityAccess()
+    publish: str | None = None
+    redis_prefix: str = DEFAULT_PREFIX
+    signing_key: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.publish is not None and self.publish.partition("://")[0] not in REDIS_SCHEMES:
+            raise StartupError("--publish takes redis://, rediss:// or unix://")
+        if self.follow is not None and (self.publish is not None or self.signing_key is not None):
+            raise StartupError("--publish and --signing-key are the authority's; a replica publishes nothing")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise StartupError("--tls-cert and --tls-key belong together; give both")
         if self.tls_client_ca is not None and self.tls_cert is None:

@@ -108,6 +108,18 @@ class Unavailable(PolicyError):
     reason = "UNAVAILABLE"
 
 
+class TooSlow(PolicyError):
+    """A follower does not read what it is sent."""
+
+    reason = "TOO_SLOW"
+
+
+class TooManyWatchers(PolicyError):
+    """As many followers watch as are served at once."""
+
+    reason = "TOO_MANY_WATCHERS"
+
+
 class FeedUnavailable(PolicyError):
     """Where the policy comes from cannot be reached, or does not answer as it should."""
 

@@ -13,9 +13,17 @@ from datetime import UTC, datetime, timedelta
 
 from policy_service.authority.mutations import Plan, World
 from policy_service.domain.changes import ChangeImage, LogEntry, changes_hash, entry_hash, image_of
+from policy_service.domain.source import Reading, has_reached
 from policy_service.domain.state import Prepared, State
-from policy_service.errors import InvalidArgument, PolicyError, RequestIdReused, Unavailable, Violation
-from policy_service.store.protocol import Commit, RecordedRequest, Store
+from policy_service.errors import (
+    InvalidArgument,
+    PolicyError,
+    RequestIdReused,
+    RevisionNotReached,
+    Unavailable,
+    Violation,
+)
+from policy_service.store.protocol import Commit, RecordedRequest, Store, ancestry, new_epoch
 
 MAX_WAITING = 1_000
 CHANGES_AT_ONCE = 500  # how many are prepared before the event loop gets a turn
@@ -42,12 +50,15 @@ class Mutation:
 
 @dataclass(slots=True)
 class _Job:
-    mutation: Mutation
+    mutation: Mutation | None  # None only begins the epoch that is due
     answer: asyncio.Future[bytes]
 
 
 class Authority:
-    """Owns the writing of a store and the state. `run` it as a task; `state` may be read from the same event loop."""
+    """Owns the writing of a store and the state. `run` it as a task; `state` may be read from the same event loop.
+
+    It is a PolicySource. `wake` is called when the state has moved.
+    """
 
     def __init__(
         self,
@@ -55,11 +66,31 @@ class Authority:
         state: State,
         log_retention: timedelta | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.store, self.state = store, state
+        self._wake = wake
         self._log_retention, self._clock = log_retention, clock
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue(MAX_WAITING)
         self._closing = False
+        self._epoch_is_due = False
+
+    def read(self) -> Reading:
+        """The state. It is never stale."""
+        return Reading(self.state, stale=False)
+
+    async def reach(self, wanted: str, remaining_s: Callable[[], float | None]) -> None:
+        """Never waits: nothing is ahead of the authority."""
+        if not has_reached(self.state, wanted):
+            raise RevisionNotReached(wanted, self.state.revision)
+
+    async def begin_epoch(self) -> None:
+        """Starts a new epoch before the next mutation: the log has not gone on as somebody saw it. Raises Unavailable
+        when it cannot be stored; no mutation is accepted until it is."""
+        self._epoch_is_due = True
+        job = _Job(None, asyncio.get_running_loop().create_future())
+        await self._jobs.put(job)
+        await job.answer
 
     async def mutate(self, mutation: Mutation) -> bytes:
         """Runs a mutation and returns its encoded answer. Raises what its plan raises, and Unavailable."""
@@ -92,7 +123,8 @@ class Authority:
                 self._fail_waiting()
                 raise
             except Exception as error:
-                log.exception("mutation failed", extra={"fields": {"rpc": job.mutation.rpc}})
+                rpc = "" if job.mutation is None else job.mutation.rpc
+                log.exception("mutation failed", extra={"fields": {"rpc": rpc}})
                 _fail(job, error)
             else:
                 if not job.answer.done():
@@ -104,7 +136,21 @@ class Authority:
             if job is not None:
                 _fail(job, Unavailable("the server is shutting down"))
 
-    async def _run_one(self, mutation: Mutation) -> bytes:
+    async def _run_one(self, mutation: Mutation | None) -> bytes:
+        if self._epoch_is_due:
+            await self._begin_epoch()
+        return b"" if mutation is None else await self._run_mutation(mutation)
+
+    async def _begin_epoch(self) -> None:
+        former, epoch = self.state.position, new_epoch()
+        await self.store.begin_epoch(epoch)
+        self._epoch_is_due = False
+        self.state.move_to(former._replace(epoch=epoch))
+        self.state.ancestors = tuple(ancestry((*self.state.ancestors, former.epoch)))
+        self._wake()
+        log.warning("a new epoch began", extra={"fields": {"epoch": epoch, "former": former.token}})
+
+    async def _run_mutation(self, mutation: Mutation) -> bytes:
         if mutation.request_id:
             recorded = await self.store.recorded_request(mutation.rpc, mutation.request_id)
             if recorded is not None:
@@ -147,6 +193,8 @@ class Authority:
                 raise InvalidArgument([Violation(image.key.kind.value, words)])
             if at % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1:
                 await asyncio.sleep(0)
+        for _ in prepared.rewrite():
+            await asyncio.sleep(0)
         return prepared, images
 
     async def _commit(
@@ -171,6 +219,9 @@ class Authority:
             if not await self._landed(entry, error):
                 raise
         self.state.apply(prepared, entry.position)
+        self._wake()
+        for _ in self.state.discard():
+            await asyncio.sleep(0)
 
     def _entry(self, mutation: Mutation, now: datetime, digest: str, images: list[ChangeImage]) -> LogEntry:
         position = self.state.position

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 from policy_client import TLS, AccessClient, AdminClient, PolicyClientError
+from policy_client.access import DEFAULT_RETRY
+from policy_client.connection import Connection
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 EXIT_FAILED = 2
@@ -62,6 +64,10 @@ class Target:
     def admin(self) -> AdminClient:
         """A client for administration."""
         return AdminClient(self.server, **self._options)
+
+    def connection(self, timeout_s: float) -> Connection:
+        """A bare connection, for other services. Close it."""
+        return Connection(self.server, channel=None, retry=DEFAULT_RETRY, timeout_s=timeout_s, **self._options)
 
     def explain(self, error: PolicyClientError) -> str:
         """The error for a person at a terminal: what it was, and what to do."""

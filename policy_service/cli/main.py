@@ -10,9 +10,13 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpc would write on its 
 import typer
 
 from policy_service.cli.apply import apply
+from policy_service.cli.backup import backup, restore
 from policy_service.cli.check import check
 from policy_service.cli.credential import create
+from policy_service.cli.keygen import keygen
 from policy_service.cli.serve import serve
+from policy_service.cli.status import status
+from policy_service.cli.watch import watch
 
 app = typer.Typer(
     name="policy-service",
@@ -23,7 +27,7 @@ app = typer.Typer(
 credential = typer.Typer(help="Credentials for callers.", no_args_is_help=True)
 credential.command()(create)
 app.add_typer(credential, name="credential")
-for command in (serve, check, apply):
+for command in (serve, check, apply, status, watch, backup, restore, keygen):
     app.command()(command)
 
 

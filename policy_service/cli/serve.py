@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from policy_service.config import DEFAULT_ADMIN_LISTEN, DEFAULT_LISTEN, Address, Config
+from policy_service.addresses import Address
+from policy_service.config import DEFAULT_ADMIN_LISTEN, DEFAULT_LISTEN, AuthorityAccess, Config
 from policy_service.errors import StartupError
 from policy_service.logs import set_up_logs
+from policy_service.replication.following import DEFAULT_PREFIX, Follow
 from policy_service.server import Server
 
 DEFAULT_DATABASE = Path("policy-service.db")
+
+
+class Role(StrEnum):
+    """What an instance is."""
+
+    AUTHORITY = "authority"
+    REPLICA = "replica"
+
+
+class WhenStale(StrEnum):
+    """What a replica does with checks while its policy is stale."""
+
+    SERVE = "serve"
+    REFUSE = "refuse"
 
 
 def _env(name: str) -> str:
@@ -66,10 +83,101 @@ def serve(
     drain_timeout_s: Annotated[
         float, typer.Option(envvar=_env("DRAIN_TIMEOUT_S"), min=0.0, help="Seconds that running calls get at the end.")
     ] = 10.0,
+    publish: Annotated[
+        str | None,
+        typer.Option(envvar=_env("PUBLISH"), metavar="URL", help="Redis to publish every change to, for replicas."),
+    ] = None,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("SIGNING_KEY"), help="PEM private key that signs what followers get; see keygen."),
+    ] = None,
+    redis_prefix: Annotated[
+        str, typer.Option(envvar=_env("REDIS_PREFIX"), help="What the keys in Redis begin with.")
+    ] = DEFAULT_PREFIX,
+    role: Annotated[
+        Role, typer.Option(envvar=_env("ROLE"), help="The authority owns the database; a replica follows one.")
+    ] = Role.AUTHORITY,
+    follow: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("FOLLOW"),
+            metavar="URL",
+            help="What a replica follows: redis://..., rediss://..., unix://... or grpc://HOST:PORT.",
+        ),
+    ] = None,
+    authority: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("AUTHORITY"),
+            metavar="HOST:PORT",
+            help="Where the authority's ReplicationService is, for a replica that follows Redis.",
+        ),
+    ] = None,
+    verify_key: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("VERIFY_KEY"), help="PEM public key; nothing that it did not sign is taken."),
+    ] = None,
+    trust_redis: Annotated[
+        bool,
+        typer.Option(
+            "--trust-redis", envvar=_env("TRUST_REDIS"), help="Follow Redis without a key: its writers write policy."
+        ),
+    ] = False,
+    state_cache: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("STATE_CACHE"), help="File that keeps a replica's policy over a restart."),
+    ] = None,
+    max_staleness: Annotated[
+        float,
+        typer.Option(envvar=_env("MAX_STALENESS"), metavar="SECONDS", help="Beyond this age a policy is stale."),
+    ] = 10.0,
+    when_stale: Annotated[
+        WhenStale, typer.Option(envvar=_env("WHEN_STALE"), help="Whether stale answers are given, marked, or refused.")
+    ] = WhenStale.SERVE,
+    max_policy_age: Annotated[
+        float,
+        typer.Option(envvar=_env("MAX_POLICY_AGE"), metavar="SECONDS", help="Beyond this age checks are refused."),
+    ] = 86_400.0,
+    revision_wait: Annotated[
+        float,
+        typer.Option(
+            envvar=_env("REVISION_WAIT"), min=0.0, metavar="SECONDS", help="How long at_least_revision is waited for."
+        ),
+    ] = 2.0,
+    follow_token_file: Annotated[
+        Path | None, typer.Option(envvar=_env("FOLLOW_TOKEN_FILE"), help="File with the token for the authority.")
+    ] = None,
+    follow_tls_ca: Annotated[
+        Path | None, typer.Option(envvar=_env("FOLLOW_TLS_CA"), help="Talk TLS to the authority; PEM authorities.")
+    ] = None,
+    follow_tls_cert: Annotated[
+        Path | None, typer.Option(envvar=_env("FOLLOW_TLS_CERT"), help="PEM certificate to show to the authority.")
+    ] = None,
+    follow_tls_key: Annotated[
+        Path | None, typer.Option(envvar=_env("FOLLOW_TLS_KEY"), help="PEM key of --follow-tls-cert.")
+    ] = None,
 ) -> None:
-    """Start the server."""
+    """Start the server: an authority with a database, or a replica that follows one."""
     set_up_logs()
     try:
+        followed = None
+        if role is Role.REPLICA:
+            if follow is None:
+                raise StartupError("--role replica needs --follow with what to follow")
+            followed = Follow.of(
+                follow,
+                authority=authority,
+                redis_prefix=redis_prefix,
+                verify_key=verify_key,
+                trust_redis=trust_redis,
+                state_cache=state_cache,
+                max_staleness_s=max_staleness,
+                max_policy_age_s=max_policy_age,
+                refuse_when_stale=when_stale is WhenStale.REFUSE,
+                revision_wait_s=revision_wait,
+            )
+        elif follow is not None:
+            raise StartupError("--follow goes with --role replica; an authority follows nobody")
         config = Config(
             listen=Address(listen),
             admin_listen=None if admin_listen is None else Address(admin_listen),
@@ -81,6 +189,13 @@ def serve(
             insecure_listen=insecure_listen,
             log_retention_days=log_retention_days,
             drain_timeout_s=drain_timeout_s,
+            follow=followed,
+            authority_access=AuthorityAccess(
+                token_file=follow_token_file, tls_ca=follow_tls_ca, tls_cert=follow_tls_cert, tls_key=follow_tls_key
+            ),
+            publish=publish,
+            redis_prefix=redis_prefix,
+            signing_key=signing_key,
         )
         healthy = asyncio.run(_serve(config))
     except StartupError as error:
@@ -96,7 +211,7 @@ async def _serve(config: Config) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    server = await Server.start(config)
+    server = await Server.start(config, owns_process=True)
     waiting = [asyncio.create_task(event.wait()) for event in (asked_to_stop, server.failed)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

@@ -1,7 +1,7 @@
 """What a follower gets to see of a log: heads, change sets in parts, snapshots. And where they come from: `Feed`.
 
 Each has a `header`, canonical JSON that says all but the payload, and `signed`, the bytes that a signature covers.
-Reading a header that somebody else wrote raises Malformed, never anything else.
+Reading a header that somebody else wrote raises Malformed, or UnknownFormat for one newer than this program knows.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from policy_service.domain.changes import LOG_FORMAT, Position
 from policy_service.domain.encoding import canonical
-from policy_service.errors import Malformed
+from policy_service.errors import Malformed, UnknownFormat
 
 PART_BYTES = 1 << 20  # a part of a change set is at most about this large
 CHUNK_BYTES = 1 << 17  # so is a chunk of a snapshot: it decodes within a few milliseconds
@@ -37,6 +37,9 @@ class Fields:
         if not isinstance(fields, dict):
             raise Malformed("a header is no JSON object")
         self._fields: Mapping[str, Any] = fields
+        if self.number("format") > LOG_FORMAT:
+            words = f"format {self.number('format')} is newer than {LOG_FORMAT}, the newest that this program knows"
+            raise UnknownFormat(f"{words}; update this instance")
 
     def number(self, name: str) -> int:
         """A count from 0."""
@@ -103,7 +106,7 @@ class Head:
 
     @classmethod
     def read(cls, header: bytes, signature: bytes) -> Head:
-        """Raises Malformed."""
+        """Raises Malformed and UnknownFormat."""
         fields = Fields(header)
         return cls(
             position=fields.position(),
@@ -142,7 +145,7 @@ class ChangePart:
 
     @classmethod
     def read(cls, header: bytes, payload: bytes, signature: bytes) -> ChangePart:
-        """Raises Malformed."""
+        """Raises Malformed and UnknownFormat."""
         fields = Fields(header)
         return cls(
             position=fields.position(),
@@ -176,7 +179,7 @@ class Manifest:
 
     @classmethod
     def read(cls, header: bytes, signature: bytes) -> Manifest:
-        """Raises Malformed."""
+        """Raises Malformed and UnknownFormat."""
         fields = Fields(header)
         return cls(
             position=fields.position(),
@@ -204,7 +207,7 @@ class Snapshot(NamedTuple):
     """A whole state, encoded: the manifest, then the chunks in order."""
 
     manifest: Manifest
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 class HeardHead(NamedTuple):
@@ -231,7 +234,7 @@ class Feed(Protocol):
     async def snapshot(self) -> Snapshot:
         """A snapshot, not far behind the head."""
 
-    def changes(self, after: Position) -> AsyncIterator[ChangePart | Head]:
+    def changes(self, after: Position) -> AsyncGenerator[ChangePart | Head, None]:
         """The parts beyond the position, in order, as they come; and at least every second a head, which comes after
         every change up to it. Raises RevisionCompacted when the log does not go on from the position, or the follower
         is so far behind that a snapshot is cheaper."""

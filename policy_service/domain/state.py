@@ -126,6 +126,7 @@ class State:
         self.providers: dict[str, str] = {}  # catalogue name -> provider
         self.spellings: dict[str, dict[str, str]] = {}  # folded name -> catalogue name -> folded provider
         self.discarded: list[dict[str, Policy]] = []  # for `discard` to let go of
+        self.ancestors: tuple[str, ...] = ()  # the epochs that the position's grew out of, the oldest first
         self._policies: WeakValueDictionary[tuple[ModelScope, MemberLimits, bool], Policy] = WeakValueDictionary()
         self._digest = 0
         self.move_to(Position(epoch, 0, NO_HASH, self.digest))
@@ -252,7 +253,7 @@ def _digest_text(total: int) -> str:
 class Prepared:
     """Changes compiled and summed up beside a state, so that applying them is short. A caller with many of them may
     add them in slices, and then has to run `rewrite`; the state must not change meanwhile. No two changes have the
-    same key, and a set that drops a team names none of its members."""
+    same key, and a set that drops a team names none of its members. Raises KeyError for a member of an unknown team."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -260,6 +261,7 @@ class Prepared:
         self.members: dict[str, list[tuple[str, Policy | None, int]]] = {}  # by team, with the change of its digest
         self.rewritten: dict[str, tuple[dict[str, Policy], int]] = {}  # the whole members of a team, their digest
         self.total = state._digest
+        self._new_teams: set[str] = set()
 
     @property
     def digest(self) -> str:
@@ -290,8 +292,12 @@ class Prepared:
         difference -= self._old_digest(key, dropped=value is None)
         self.total = (self.total + difference) % _DIGEST_MODULUS
         if key.kind is Kind.MEMBER:
+            if key.team not in self._new_teams and key.team not in self.state.teams:
+                raise KeyError(key.team)
             self.members.setdefault(key.team, []).append((key.name, compiled, difference))
         else:
+            if key.kind is Kind.TEAM and value is not None:
+                self._new_teams.add(key.team)
             self.steps.append((key, compiled))
 
     def rewrite(self) -> Iterator[None]:

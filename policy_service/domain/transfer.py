@@ -133,7 +133,7 @@ class Unpacker:
             items = json.loads(payload)
             for item in items:
                 yield from self._slices(*item)
-        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise Malformed(f"a payload does not decode ({type(error).__name__})") from error
 
     def _slices(self, sign: str, *rest: Any) -> Iterator[list[tuple[Key, Value]]]:
@@ -182,19 +182,19 @@ def _group_of(name: str, fields: dict[str, Any]) -> AccessGroup:
     )
 
 
-def describe(key: Key, value: Value) -> str:
-    """What a change leaves behind, in words: canonical JSON of what the state keeps, `removed` for nothing."""
+def shown(value: Value) -> dict[str, Any] | None:
+    """What the state keeps of a record, as JSON fields."""
     match value:
         case Policy():
-            fields: Any = {"allowed_models": scope_to_json(value.scope.source), "limits": limits_to_json(value.limits)}
-            return canonical(fields | {"blocked": value.blocked})
+            fields: dict[str, Any] = {"allowed_models": scope_to_json(value.scope.source), "blocked": value.blocked}
+            return fields | {"limits": limits_to_json(value.limits)}
         case Team():
             fields = {"models": scope_to_json(value.models), "model_aliases": dict(value.model_aliases)}
-            fields |= {"blocked": value.blocked, "unlisted_users": value.unlisted_users}
-            return canonical(fields | {"default_member_limits": limits_to_json(value.default_member_limits)})
+            fields |= {"blocked": value.blocked, "unlisted_users": value.unlisted_users.value}
+            return fields | {"default_member_limits": limits_to_json(value.default_member_limits)}
         case AccessGroup():
-            return canonical({"models": value.models, "excluded_models": value.excluded_models})
+            return {"models": list(value.models), "excluded_models": list(value.excluded_models)}
         case Model():
-            return canonical({"provider": value.provider})
+            return {"provider": value.provider}
         case None:
-            return "removed"
+            return None

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from policy_service.authority import mutations
 from policy_service.authority.authority import Authority, Mutation
 from policy_service.authority.mutations import Plan, World
+from policy_service.domain.changelog import LogSlice
 from policy_service.domain.names import identifier_problem, request_id_problem
 from policy_service.domain.records import AccessGroup, Member, Model, Team
 from policy_service.domain.validation import MAX_BATCH_MEMBERS, MAX_BATCH_MODELS, Problems, check_batch_size
@@ -22,7 +23,7 @@ from policy_service.services import convert
 from policy_service.services.caller import Caller
 from policy_service.services.masks import member_patch, team_patch
 from policy_service.services.paging import MAX_PAGE_SIZE, page_size, read_token, write_token
-from policy_service.store.protocol import LogFilter, LogSlice, Store
+from policy_service.store.protocol import LogFilter, Store
 from policy_service.v1 import admin_pb2 as pb
 from policy_service.v1 import resources_pb2 as resources
 

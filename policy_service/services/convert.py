@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from policy_service.answers import limits_message
 from policy_service.domain.records import (
     INHERIT,
     AccessGroup,
@@ -125,15 +126,6 @@ def timestamp(time: datetime) -> Timestamp:
 def scope_message(scope: ModelScope) -> pb.ModelScope:
     mode = pb.ModelScope.Mode.Value(scope.mode.value)
     return pb.ModelScope(mode=mode, models=scope.models, excluded_models=scope.excluded_models)
-
-
-def limits_message(limits: MemberLimits) -> pb.MemberLimits:
-    return pb.MemberLimits(
-        max_budget_in_team=limits.max_budget_in_team,
-        budget_duration=limits.budget_duration,
-        tpm_limit=limits.tpm_limit,
-        rpm_limit=limits.rpm_limit,
-    )
 
 
 def team_message(team: Team) -> pb.Team:

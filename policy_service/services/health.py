@@ -24,8 +24,10 @@ class HealthService:
 
     def set(self, name: str, serving: bool) -> None:
         """Once stopping, nothing serves any more."""
-        self._statuses[name] = SERVING if serving and not self._stopping else NOT_SERVING
-        self._notify()
+        status = SERVING if serving and not self._stopping else NOT_SERVING
+        if self._statuses.get(name) != status:
+            self._statuses[name] = status
+            self._notify()
 
     def stop(self) -> None:
         """Nothing serves any more, and watches end once they have said so."""

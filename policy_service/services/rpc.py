@@ -6,9 +6,11 @@ path has one function between grpcio and the service.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -16,7 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from policy_service.errors import InvalidArgument, PolicyError, Violation
+from policy_service.errors import InvalidArgument, PolicyError, TooSlow, Violation
 from policy_service.services.auth import ANONYMOUS, LOCAL, Credentials, Permission, Principal, authorize
 from policy_service.services.caller import Caller
 from policy_service.services.status import status_of
@@ -24,7 +26,10 @@ from policy_service.services.status import status_of
 log = logging.getLogger(__name__)
 
 Method = Callable[[Any, Caller], Awaitable[Message]]
+StreamingMethod = Callable[[Any, Caller], AsyncGenerator[Message, None]]
 Context = grpc.aio.ServicerContext[Any, Any]
+
+WRITE_TIMEOUT_S = 30.0
 
 _AUTHORIZATION = "authorization"
 _DETAILS = "grpc-status-details-bin"
@@ -60,17 +65,18 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode(errors="replace")
 
 
-def unary_handlers(
+def handlers(
     service: ServiceDescriptor, implementation: object, guard: Guard, permission: Permission
 ) -> grpc.GenericRpcHandler:
-    """Handlers for a service of which every RPC is unary and needs the permission."""
-    handlers: dict[str, Any] = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            _unary(method, getattr(implementation, method.name), guard, permission)
-        )
-        for method in service.methods
-    }
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+    """Handlers for a service of which every RPC takes one message and needs the permission."""
+    made: dict[str, Any] = {}
+    for method in service.methods:
+        run = getattr(implementation, method.name)
+        if method.server_streaming:
+            made[method.name] = grpc.unary_stream_rpc_method_handler(_streaming(method, run, guard, permission))
+        else:
+            made[method.name] = grpc.unary_unary_rpc_method_handler(_unary(method, run, guard, permission))
+    return grpc.method_handlers_generic_handler(service.full_name, made)
 
 
 def _unary(
@@ -84,7 +90,7 @@ def _unary(
             principal = guard.identify(context)
             authorize(principal, permission, rpc)
             request = decode(request_class, encoded)
-            response = await run(request, Caller(principal.name, context.peer()))
+            response = await run(request, Caller(principal.name, context.peer(), context.time_remaining))
             return response.SerializeToString()
         except PolicyError as error:
             failure = error
@@ -94,6 +100,42 @@ def _unary(
         return await abort(context, failure)
 
     return handle
+
+
+def _streaming(
+    method: MethodDescriptor, run: StreamingMethod, guard: Guard, permission: Permission
+) -> Callable[[bytes, Context], Awaitable[None]]:
+    """A stream goes on while its caller may have it, and takes what is written."""
+    rpc = f"{method.containing_service.full_name}/{method.name}"
+    request_class = GetMessageClass(method.input_type)
+
+    async def handle(encoded: bytes, context: Context) -> None:
+        try:
+            principal = guard.identify(context)
+            authorize(principal, permission, rpc)
+            request = decode(request_class, encoded)
+            caller = Caller(principal.name, context.peer(), context.time_remaining)
+            async with aclosing(run(request, caller)) as responses:
+                async for response in responses:
+                    authorize(guard.identify(context), permission, rpc)
+                    await _write(context, response.SerializeToString())
+            return
+        except PolicyError as error:
+            failure = error
+        except Exception:
+            log.exception("rpc failed", extra={"fields": {"rpc": rpc}})
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+        await abort(context, failure)
+
+    return handle
+
+
+async def _write(context: Context, encoded: bytes) -> None:
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await context.write(encoded)
+    except TimeoutError:
+        raise TooSlow(f"nothing was read for {WRITE_TIMEOUT_S:g} s; go on from your position") from None
 
 
 def decode(request_class: type[Message], encoded: bytes) -> Message:
@@ -123,7 +165,7 @@ def library_handlers(
         (False, True): (grpc.unary_stream_rpc_method_handler, _library_unary),
         (True, True): (grpc.stream_stream_rpc_method_handler, _library_stream),
     }
-    handlers: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     for method in service.methods:
         make, wrap = makers[method.client_streaming, method.server_streaming]
         rpc = f"{name or service.full_name}/{method.name}"
@@ -133,10 +175,10 @@ def library_handlers(
             if permission_needed:
                 authorize(guard.identify(context), None, rpc)
 
-        handlers[method.name] = make(
+        made[method.name] = make(
             wrap(getattr(servicer, method.name), admit, request_class), response_serializer=_serialize
         )
-    return grpc.method_handlers_generic_handler(name or service.full_name, handlers)
+    return grpc.method_handlers_generic_handler(name or service.full_name, made)
 
 
 def _serialize(message: Message) -> bytes:

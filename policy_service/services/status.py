@@ -16,12 +16,15 @@ from google.rpc import error_details_pb2, status_pb2
 from policy_service.errors import (
     AlreadyExists,
     EtagMismatch,
+    FeedUnavailable,
     InvalidArgument,
     NotFound,
     PermissionDenied,
     PolicyError,
     PreconditionFailed,
     RevisionNotReached,
+    TooManyWatchers,
+    TooSlow,
     Unauthenticated,
     Unavailable,
     Violation,
@@ -118,8 +121,15 @@ def _(error: PermissionDenied) -> Failure:
     return Failure(grpc.StatusCode.PERMISSION_DENIED, [])
 
 
-@_failure.register
-def _(error: Unavailable) -> Failure:
+@_failure.register(TooSlow)
+@_failure.register(TooManyWatchers)
+def _(error: PolicyError) -> Failure:
+    return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, [])
+
+
+@_failure.register(Unavailable)
+@_failure.register(FeedUnavailable)
+def _(error: PolicyError) -> Failure:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_AFTER_S))
     return Failure(grpc.StatusCode.UNAVAILABLE, [retry])
 

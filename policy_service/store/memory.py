@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from heapq import nsmallest
-from itertools import chain
 from typing import Any, TypeVar
 
+from policy_service.domain.changelog import Lineage, Loading, LogSlice, Visitor
 from policy_service.domain.changes import NO_HASH, Change, ChangeImage, LogEntry, Position
-from policy_service.domain.encoding import canonical, to_json
-from policy_service.domain.records import AccessGroup, Kind, Member, Model, Record, ScopeSource, Team
+from policy_service.domain.encoding import canonical, policy_to_json, to_json
+from policy_service.domain.records import AccessGroup, Kind, Member, Model, ScopeSource, Team
 from policy_service.domain.state import State
 from policy_service.errors import DatabaseError
 from policy_service.store.protocol import (
+    BODIES_AT_ONCE,
     EXPIRED_AT_ONCE,
+    LOG_SLICES,
+    MEMBERS_AT_ONCE,
     PAGE_BYTES,
     Commit,
     LogFilter,
-    LogSlice,
     Page,
     RecordedRequest,
+    ancestry,
+    new_epoch,
     team_scopes_listing,
 )
 
+Body = Team | AccessGroup | Model
 R = TypeVar("R", Team, Member, AccessGroup, Model)
 
 
@@ -41,17 +46,27 @@ class MemoryStore:
         self._models: dict[str, Model] = {}
         self._log: list[tuple[LogEntry, Sequence[ChangeImage]]] = []
         self._requests: dict[tuple[str, str], RecordedRequest] = {}
-        self._anchor = Position(secrets.token_hex(8), 0, NO_HASH, State().digest)
+        self._anchor = Position(new_epoch(), 0, NO_HASH, State().digest)  # its epoch is the store's
+        self._ancestors: list[str] = []
 
     async def position(self) -> Position:
-        return self._log[-1][0].position if self._log else self._anchor
+        head = self._log[-1][0].position if self._log else self._anchor
+        return head._replace(epoch=self._anchor.epoch)
+
+    async def lineage(self) -> Lineage:
+        return Lineage(await self.position(), tuple(self._ancestors))
 
     async def load(self, state: State) -> None:
-        members = (member for members in self._members.values() for member in members.values())
-        records: Iterable[Record] = chain(self._teams.values(), self._groups.values(), self._models.values(), members)
-        for record in records:
-            state.load(record)
-        state.move_to(await self.position())
+        position, state.ancestors = await self.visit(Loading(state))
+        state.move_to(position)
+
+    async def visit(self, visitor: Visitor) -> Lineage:
+        lineage = await self.lineage()
+        bodies: list[Body] = [*self._teams.values(), *self._groups.values(), *self._models.values()]
+        members = [list(of_team.values()) for of_team in self._members.values()]
+        for _ in _shown(visitor, bodies, members):
+            await asyncio.sleep(0)
+        return lineage
 
     async def team(self, team: str) -> Team | None:
         found = self._teams.get(team)
@@ -111,7 +126,7 @@ class MemoryStore:
         start = bisect_right(self._log, after[0] - 1, key=lambda logged: logged[0].revision)
         for entry, images in self._log[start:]:
             first = after[1] + 1 if entry.revision == after[0] else 0
-            if first == len(images) or not _selected(select, entry, images):
+            if first >= len(images) or not _selected(select, entry, images):
                 continue
             if len(slices) == limit or size > PAGE_BYTES:
                 return Page(slices, more=True)
@@ -123,15 +138,25 @@ class MemoryStore:
                 size += image.size
         return Page(slices, more=False)
 
+    async def hash_at(self, revision: int) -> str | None:
+        if revision == self._anchor.revision:
+            return self._anchor.hash
+        at = revision - self._anchor.revision - 1
+        return self._log[at][0].hash if 0 <= at < len(self._log) else None
+
+    async def log_after(self, revision: int, change: int) -> list[LogSlice]:
+        return (await self.log(LogFilter(), (revision, change), LOG_SLICES)).items
+
     async def recorded_request(self, rpc: str, request_id: str) -> RecordedRequest | None:
         return self._requests.get((rpc, request_id))
 
     async def commit(self, commit: Commit) -> None:
-        if commit.entry is not None:
+        entry = commit.entry
+        if entry is not None:
             head = await self.position()
-            if (head.revision + 1, head.hash) != (commit.entry.revision, commit.entry.previous_hash):
+            if (head.epoch, head.revision + 1, head.hash) != (entry.epoch, entry.revision, entry.previous_hash):
                 raise DatabaseError(f"the log moved to {head.token} behind this process's back")
-            self._log.append((commit.entry, commit.images))
+            self._log.append((entry, commit.images))
             for change in commit.changes:
                 self._apply(change)
         if commit.request is not None:
@@ -145,7 +170,7 @@ class MemoryStore:
             before = commit.forget_log_before
             if before is None or len(self._log) < 2 or self._log[0][0].time >= before:
                 break
-            self._anchor = self._log.pop(0)[0].position
+            self._anchor = self._log.pop(0)[0].position._replace(epoch=self._anchor.epoch)
 
     def _apply(self, change: Change) -> None:
         kind, team, name = change.key
@@ -168,8 +193,37 @@ class MemoryStore:
             case None:
                 del self._models[name]
 
+    async def begin_epoch(self, epoch: str) -> None:
+        self._ancestors = ancestry((*self._ancestors, self._anchor.epoch))
+        self._anchor = self._anchor._replace(epoch=epoch)
+
     async def close(self) -> None:
         """Nothing to release."""
+
+
+def _shown(visitor: Visitor, bodies: Sequence[Body], members: Sequence[Sequence[Member]]) -> Iterator[None]:
+    """Shows the records in slices; what yields is due a turn of the event loop."""
+    for at, record in enumerate(bodies, 1):
+        match record:
+            case Team():
+                visitor.team(record.id, to_json(record))
+            case AccessGroup():
+                visitor.group(record.name, to_json(record))
+            case Model():
+                visitor.model(record.name, record.provider)
+        if at % BODIES_AT_ONCE == 0:
+            yield
+    policies: dict[Any, Any] = {}
+    shown = 0
+    for of_team in members:
+        for member in of_team:
+            decides = (member.allowed_models, member.limits, member.blocked)
+            if decides not in policies:
+                policies[decides] = visitor.policy(policy_to_json(member))
+            visitor.member(member.team, member.user, policies[decides])
+            shown += 1
+            if shown % MEMBERS_AT_ONCE == 0:
+                yield
 
 
 def _selected(select: LogFilter, entry: LogEntry, images: Iterable[ChangeImage]) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-
 import aiosqlite
 
 from policy_service.domain.changes import NO_HASH
 from policy_service.domain.state import State
 from policy_service.errors import DatabaseError
+from policy_service.store.protocol import new_epoch
 
 # A step is a list of statements. `policies` keeps each distinct (scope, limits, blocked) of members once, as JSON; a
 # policy that no member has any more is dropped when the database is opened. Times are RFC 3339 texts in UTC.
@@ -36,7 +35,9 @@ RECORDED_REQUESTS = (
         response BLOB NOT NULL, time TEXT NOT NULL, PRIMARY KEY (rpc, request_id)) WITHOUT ROWID""",
     "CREATE INDEX requests_by_time ON requests (time)",
 )
-MIGRATIONS = (RECORDS_AND_LOG, RECORDED_REQUESTS)
+# The epochs that the database's own grew out of: a JSON list, the oldest first.
+ANCESTORS = ("INSERT INTO meta VALUES ('ancestors', '[]')",)
+MIGRATIONS = (RECORDS_AND_LOG, RECORDED_REQUESTS, ANCESTORS)
 
 
 async def migrate(connection: aiosqlite.Connection, version: int) -> None:
@@ -63,15 +64,7 @@ async def schema_version(connection: aiosqlite.Connection, location: str) -> int
 
     Raises DatabaseError for a version newer than this program knows and for a database that is not ours.
     """
-    tables = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type='table'")}
-    if not tables:
-        return 0
-    if "meta" not in tables:
-        raise DatabaseError(f"{location} is a database of another program; name another file with --database")
-    rows = list(await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'schema_version'"))
-    if not rows or not str(rows[0][0]).isdecimal():
-        raise DatabaseError(f"{location} has no schema version; name another file with --database")
-    version = int(rows[0][0])
+    version = await any_schema_version(connection, location)
     if version > len(MIGRATIONS):
         raise DatabaseError(
             f"{location} has schema version {version}, this program knows up to {len(MIGRATIONS)}: "
@@ -80,8 +73,22 @@ async def schema_version(connection: aiosqlite.Connection, location: str) -> int
     return version
 
 
+async def any_schema_version(connection: aiosqlite.Connection, location: str) -> int:
+    """The version of the database, which may be newer than this program knows. Raises DatabaseError for a database
+    that is not ours."""
+    tables = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type='table'")}
+    if not tables:
+        return 0
+    if "meta" not in tables:
+        raise DatabaseError(f"{location} is a database of another program; name another file with --database")
+    rows = list(await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'schema_version'"))
+    if not rows or not str(rows[0][0]).isdecimal():
+        raise DatabaseError(f"{location} has no schema version; name another file with --database")
+    return int(rows[0][0])
+
+
 async def _write_first_position(connection: aiosqlite.Connection) -> None:
     """The anchor: where the kept part of the log begins. At first that is before the first revision."""
     anchor = {"anchor_revision": "0", "anchor_hash": NO_HASH, "anchor_digest": State().digest, "anchor_time": ""}
-    rows = (anchor | {"epoch": secrets.token_hex(8)}).items()
+    rows = (anchor | {"epoch": new_epoch()}).items()
     await connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)

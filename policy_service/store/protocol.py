@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from policy_service.domain.changelog import ChangeLog, LogSlice
 from policy_service.domain.changes import Change, ChangeImage, LogEntry, Position
+from policy_service.domain.feed import MAX_ANCESTORS
 from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
 from policy_service.domain.state import State
 
 EXPIRED_AT_ONCE = 100  # recorded requests, and log entries, that one commit drops at most
 PAGE_BYTES = 1 << 20  # a page ends when its records' JSON passes this, so that it fits a message
+LOG_SLICES = 1_000  # log entries that `log_after` returns at most
+BODIES_AT_ONCE = 50  # teams, groups, models and policies that `visit` shows within a few milliseconds
+MEMBERS_AT_ONCE = 1_000  # so many members are
 
 
 class RecordedRequest(NamedTuple):
@@ -35,14 +41,6 @@ class Page(NamedTuple, Generic[R]):
     more: bool
 
 
-class LogSlice(NamedTuple):
-    """A log entry with some of its changes: those from `first_change` on that fitted."""
-
-    entry: LogEntry
-    first_change: int
-    images: list[ChangeImage]
-
-
 class LogFilter(NamedTuple):
     """Which log entries: those that touch a team (empty: all), at or after `start`, before `end`."""
 
@@ -63,8 +61,8 @@ class Commit:
     forget_log_before: datetime | None = None
 
 
-class Store(Protocol):
-    """Errors: DatabaseError when the store cannot be used, Unavailable when it cannot do it now."""
+class Store(ChangeLog, Protocol):
+    """Errors: DatabaseError when the store cannot be used or is damaged, Unavailable when it cannot do it now."""
 
     location: str
 
@@ -72,8 +70,8 @@ class Store(Protocol):
         """Where the log stands."""
 
     async def load(self, state: State) -> None:
-        """Builds up an empty state and moves it to the position. Raises DatabaseError when the records do not have
-        the digest that the log says."""
+        """Builds up an empty state and moves it to where the log stands. Raises DatabaseError when the records do not
+        have the digest that the log says."""
 
     async def team(self, team: str) -> Team | None: ...
 
@@ -115,8 +113,22 @@ class Store(Protocol):
         """All or nothing, durable on return. On an exception nothing was committed, but see `position`: when the
         outcome is in doubt, that says whether the entry is there."""
 
+    async def begin_epoch(self, epoch: str) -> None:
+        """Makes this the store's epoch, and the one before it the youngest ancestor; durable on return. Entries keep
+        the epoch that they were made in. For whoever commits, between two commits."""
+
     async def close(self) -> None:
         """Releases the database. May be called twice."""
+
+
+def new_epoch() -> str:
+    """The name of a lineage that no other has."""
+    return secrets.token_hex(8)
+
+
+def ancestry(epochs: Iterable[str]) -> list[str]:
+    """The epochs, the oldest first, each once, and no more than the youngest that are kept."""
+    return list(dict.fromkeys(epochs))[-MAX_ANCESTORS:]
 
 
 def team_scopes_listing(team: Team, entry: str) -> list[str]:

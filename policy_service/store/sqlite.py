@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
-from policy_service.domain.changes import Key, Position
-from policy_service.domain.encoding import (
-    format_time,
-    group_from_json,
-    model_from_json,
-    parse_time,
-    scope_from_json,
-    team_from_json,
-)
-from policy_service.domain.records import AccessGroup, Kind, Member, Model, ScopeSource, Team
-from policy_service.domain.state import Policy, State
+from policy_service.domain.changelog import Lineage, Loading, LogSlice, Visitor
+from policy_service.domain.changes import Position
+from policy_service.domain.encoding import format_time, parse_time, scope_from_json
+from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
+from policy_service.domain.state import State
 from policy_service.errors import DatabaseError, Unavailable
 from policy_service.store.migrations import migrate, schema_version
 from policy_service.store.protocol import (
+    LOG_SLICES,
     PAGE_BYTES,
     Commit,
     LogFilter,
-    LogSlice,
     Page,
     RecordedRequest,
     team_scopes_listing,
 )
-from policy_service.store.sqlite_commit import CommitWriter
+from policy_service.store.sqlite_commit import CommitWriter, write_epoch
+from policy_service.store.sqlite_files import connect, connected, lock
 from policy_service.store.sqlite_rows import (
+    LINEAGE,
     LOG_COLUMNS,
     MEMBER_COLUMNS,
     POSITION,
     group_of,
     image_of,
+    lineage_of,
     log_entry_of,
     member_of,
     model_of,
-    policy_of,
     position_of,
     team_of,
 )
+from policy_service.store.sqlite_visit import finish_loading, show
 
-ROWS_AT_ONCE = 5_000
 BUSY_TIMEOUT_S = 5.0
 READERS = 4
 
@@ -70,13 +66,16 @@ class SqliteStore:
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
         """Opens or creates the database and migrates it. Raises DatabaseError."""
-        lock = _lock(path)
+        _make_file(path)
+        locked = lock(path)
         try:
-            writer = await _connect(path)
-        except BaseException:
-            os.close(lock)
+            writer = await connect(path, BUSY_TIMEOUT_S)
+        except BaseException as error:
+            os.close(locked)
+            if isinstance(error, sqlite3.Error):
+                raise DatabaseError(f"cannot open the database {path}: {error}") from error
             raise
-        store = cls(path, lock, writer)
+        store = cls(path, locked, writer)
         try:
             version = await schema_version(writer, str(path))  # before the first write: what is not ours stays as it is
             await writer.execute("PRAGMA journal_mode = WAL")
@@ -84,7 +83,7 @@ class SqliteStore:
             await migrate(writer, version)
             await writer.execute("DELETE FROM policies WHERE policy NOT IN (SELECT policy FROM members)")
             for _ in range(READERS):
-                reader = await _connect(path)
+                reader = await connect(path, BUSY_TIMEOUT_S)
                 store._readers.append(reader)
                 store._free.put_nowait(reader)
         except BaseException as error:
@@ -151,41 +150,18 @@ class SqliteStore:
     async def position(self) -> Position:
         return position_of((await self._rows(POSITION))[0])
 
+    async def lineage(self) -> Lineage:
+        return lineage_of((await self._rows(LINEAGE))[0])
+
     async def load(self, state: State) -> None:
-        position = await self.position()
+        finish_loading(state, await self.visit(Loading(state)), self.location)
+
+    async def visit(self, visitor: Visitor) -> Lineage:
         try:
-            await self._load_records(state)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(repr(error)) from error
-        if state.digest != position.digest:
-            raise self._damaged(f"digest {state.digest}, the log says {position.digest}")
-        state.move_to(position)
-
-    def _damaged(self, what: str) -> DatabaseError:
-        return DatabaseError(
-            f"the records in {self.location} are not those of its log ({what}): the file was damaged or edited; "
-            "restore a backup"
-        )
-
-    async def _load_records(self, state: State) -> None:
-        async for (body,) in self._stream("SELECT body FROM teams"):
-            state.load(team_from_json(json.loads(body)))
-        async for (body,) in self._stream("SELECT body FROM groups"):
-            state.load(group_from_json(json.loads(body)))
-        async for (body,) in self._stream("SELECT body FROM models"):
-            state.load(model_from_json(json.loads(body)))
-        policies: dict[int, Policy] = {}
-        async for policy, body in self._stream("SELECT policy, body FROM policies"):
-            policies[policy] = policy_of(state, json.loads(body))
-        async for team, user, policy in self._stream('SELECT team, "user", policy FROM members'):
-            state.put(Key(Kind.MEMBER, team, user), policies[policy])
-
-    async def _stream(self, sql: str) -> AsyncIterator[Any]:
-        """All rows, many at once; used before the server serves."""
-        async with self._writer.execute(sql) as cursor:
-            while rows := await cursor.fetchmany(ROWS_AT_ONCE):
-                for row in rows:
-                    yield row
+            async with connected(Path(self.location), BUSY_TIMEOUT_S) as connection:
+                return await show(connection, visitor, self.location)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the database cannot be read: {error}") from error
 
     async def team(self, team: str) -> Team | None:
         rows = await self._rows("SELECT body, member_count FROM teams WHERE team = ?", team)
@@ -287,6 +263,16 @@ class SqliteStore:
 
         return await self._read(read)
 
+    async def hash_at(self, revision: int) -> str | None:
+        sql = """SELECT hash FROM log WHERE revision = ? UNION ALL
+            SELECT hash.value FROM meta revision JOIN meta hash WHERE revision.name = 'anchor_revision'
+                AND hash.name = 'anchor_hash' AND CAST(revision.value AS INTEGER) = ?"""
+        rows = await self._rows(sql, revision, revision)
+        return rows[0][0] if rows else None
+
+    async def log_after(self, revision: int, change: int) -> list[LogSlice]:
+        return (await self.log(LogFilter(), (revision, change), LOG_SLICES)).items
+
     async def recorded_request(self, rpc: str, request_id: str) -> RecordedRequest | None:
         sql = "SELECT rpc, request_id, request_hash, response, time FROM requests WHERE rpc = ? AND request_id = ?"
         rows = await self._rows(sql, rpc, request_id)
@@ -298,10 +284,21 @@ class SqliteStore:
     # Writing
 
     async def commit(self, commit: Commit) -> None:
+        async with self._transaction():
+            await CommitWriter(self._writer, self.location).write(commit)
+
+    async def begin_epoch(self, epoch: str) -> None:
+        async with self._transaction():
+            (row,) = await self._writer.execute_fetchall(LINEAGE)
+            position, ancestors = lineage_of(row)
+            await write_epoch(self._writer, epoch, (*ancestors, position.epoch))
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
         try:
             await self._writer.execute("BEGIN IMMEDIATE")
             try:
-                await CommitWriter(self._writer, self.location).write(commit)
+                yield
                 await self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -311,28 +308,13 @@ class SqliteStore:
             raise Unavailable(f"the database cannot be written: {error}") from error
 
 
-def _lock(path: Path) -> int:
-    """Takes the lock file beside the database, which the kernel releases with the process, and makes the database
-    if there is none, readable by its owner alone. Raises DatabaseError."""
+def _make_file(path: Path) -> None:
+    """Makes the database file if there is none, readable by its owner alone. Raises DatabaseError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        lock = os.open(f"{path.resolve()}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DatabaseError(f"cannot use the database {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise DatabaseError(f"{path} is in use by another Policy Service; stop it, or name another file") from error
-    return lock
-
-
-async def _connect(path: Path) -> aiosqlite.Connection:
-    try:
-        return await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    except sqlite3.Error as error:
-        raise DatabaseError(f"cannot open the database {path}: {error}") from error
 
 
 def _forget_outcome(task: asyncio.Task[Any]) -> None:

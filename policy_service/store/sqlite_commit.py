@@ -1,9 +1,9 @@
-"""What a commit writes to the SQLite store, inside its transaction."""
+"""What a commit, and a new epoch, write to a SQLite database, inside their transactions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -13,12 +13,18 @@ from policy_service.domain.changes import Change, ChangeImage, Key, LogEntry, ke
 from policy_service.domain.encoding import canonical, format_time, policy_to_json, profile_to_json, to_json
 from policy_service.domain.records import Kind, Member
 from policy_service.errors import DatabaseError
-from policy_service.store.protocol import EXPIRED_AT_ONCE, Commit
+from policy_service.store.protocol import EXPIRED_AT_ONCE, Commit, ancestry
 from policy_service.store.sqlite_rows import LOG_COLUMNS, POSITION, log_entry_of, position_of
 
 _PUT_MEMBER = """INSERT INTO members VALUES (?, ?, (SELECT policy FROM policies WHERE body = ?), ?, ?)
     ON CONFLICT (team, "user") DO UPDATE SET
         policy = excluded.policy, scope_source = excluded.scope_source, profile = excluded.profile"""
+
+
+async def write_epoch(connection: aiosqlite.Connection, epoch: str, ancestors: Iterable[str]) -> None:
+    """Gives the database an epoch, and those that it grew out of, the oldest first."""
+    rows = [(epoch, "epoch"), (canonical(ancestry(ancestors)), "ancestors")]
+    await connection.executemany("UPDATE meta SET value = ? WHERE name = ?", rows)
 
 
 class CommitWriter:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from policy_service.domain.changelog import Lineage
 from policy_service.domain.changes import ChangeImage, Key, LogEntry, Position
 from policy_service.domain.encoding import (
     group_from_json,
-    limits_from_json,
     member_from_json,
     model_from_json,
     parse_time,
-    scope_from_json,
     team_from_json,
 )
 from policy_service.domain.records import AccessGroup, Kind, Member, Model, Team
-from policy_service.domain.state import Policy, State
 
 POSITION = """SELECT epoch.value, coalesce(log.revision, CAST(revision.value AS INTEGER)),
         coalesce(log.hash, hash.value), coalesce(log.digest, digest.value)
@@ -24,6 +22,9 @@ POSITION = """SELECT epoch.value, coalesce(log.revision, CAST(revision.value AS 
         LEFT JOIN log ON log.revision = (SELECT max(revision) FROM log)
     WHERE epoch.name = 'epoch' AND revision.name = 'anchor_revision'
         AND hash.name = 'anchor_hash' AND digest.name = 'anchor_digest'"""
+# A database that was not migrated yet has no ancestors.
+LINEAGE = f"""SELECT found.*, coalesce((SELECT value FROM meta WHERE name = 'ancestors'), '[]')
+    FROM ({POSITION}) AS found"""
 MEMBER_COLUMNS = (
     'SELECT team, "user", policies.body, profile FROM members JOIN policies ON policies.policy = members.policy'
 )
@@ -35,6 +36,10 @@ LOG_COLUMNS = (
 
 def position_of(row: Any) -> Position:
     return Position(*row)
+
+
+def lineage_of(row: Any) -> Lineage:
+    return Lineage(position_of(row[:4]), tuple(json.loads(row[4])))
 
 
 def team_of(row: Any) -> Team:
@@ -52,11 +57,6 @@ def group_of(row: Any) -> AccessGroup:
 
 def model_of(row: Any) -> Model:
     return model_from_json(json.loads(row[0]))
-
-
-def policy_of(state: State, fields: dict[str, Any]) -> Policy:
-    limits = limits_from_json(fields.get("limits", {}))
-    return state.intern(scope_from_json(fields["allowed_models"]), limits, fields.get("blocked", False))
 
 
 def log_entry_of(row: Any) -> LogEntry:

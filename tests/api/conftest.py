@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from policy_service.config import Address, Config
+from policy_service.addresses import Address
+from policy_service.config import Config
 from policy_service.server import Server
 from tests.support import examples
 from tests.support.rpc import Rpc, connect

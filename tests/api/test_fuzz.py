@@ -11,7 +11,8 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policy_service.config import Address, Config
+from policy_service.addresses import Address
+from policy_service.config import Config
 from policy_service.server import Server
 from tests.support import examples
 from tests.support.audit import read, verify

@@ -9,15 +9,15 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from policy_service.config import Address
+from policy_service.addresses import Address
 from policy_service.store import sqlite
 from policy_service.v1.admin_pb2 import CreateTeamRequest, UpsertModelsRequest
 from tests.support.messages import model, team
-from tests.support.rpc import ACCESS, ADMIN, DEADLINE_S, Rpc, connect, failure_of, refused
+from tests.support.rpc import ACCESS, ADMIN, DEADLINE_S, REPLICATION, Rpc, connect, failure_of, refused
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
-NAMES = ("", ACCESS.full_name, ADMIN.full_name, "writer")
+NAMES = ("", ACCESS.full_name, ADMIN.full_name, REPLICATION.full_name, "writer")
 
 
 @pytest.mark.parametrize("name", NAMES)

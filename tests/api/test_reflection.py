@@ -10,13 +10,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from tests.support.process import grpcurl
-from tests.support.rpc import ACCESS, ADMIN, Rpc
+from tests.support.rpc import ACCESS, ADMIN, REPLICATION, Rpc
 
 STREAMS = (
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 )
-SERVICES = (ACCESS, ADMIN)
+SERVICES = (ACCESS, ADMIN, REPLICATION)
 FILES = {service.file.name: service.file for service in SERVICES}
 FILES |= {needed.name: needed for file in list(FILES.values()) for needed in file.dependencies}
 OURS = {name: file for name, file in FILES.items() if name.startswith("policy_service/")}

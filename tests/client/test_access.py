@@ -19,7 +19,7 @@ from policy_client import (
     RetryPolicy,
     Unauthenticated,
 )
-from policy_service.config import Address
+from policy_service.addresses import Address
 from policy_service.services.auth import hash_token, new_token
 from policy_service.v1 import access_pb2 as pb
 from policy_service.v1.resources_pb2 import Member, MemberLimits, Model, ModelScope, Team

@@ -19,6 +19,7 @@ NAMES = {
     "FieldViolation",
     "Internal",
     "InvalidArgument",
+    "LocalPolicy",
     "MutationOptions",
     "NotFound",
     "PermissionDenied",

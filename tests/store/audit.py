@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from typing import Any
 
+from policy_service.domain.changelog import LogSlice
 from policy_service.domain.changes import ChangeImage, Key, LogEntry, Position
 from policy_service.domain.encoding import from_json
 from policy_service.domain.records import Kind, Member, Record
 from policy_service.domain.state import State
 from policy_service.store.memory import MemoryStore
-from policy_service.store.protocol import LogFilter, LogSlice, Store
+from policy_service.store.protocol import LogFilter, Store
 from policy_service.store.sqlite import SqliteStore
 
 Logged = tuple[LogEntry, Sequence[ChangeImage]]
@@ -81,11 +82,16 @@ def hash_of(entry: LogEntry, images: Iterable[ChangeImage]) -> str:
 
 
 def problems(anchor: Position, log: Iterable[Logged]) -> Iterator[str]:
-    """What is wrong with the chain from the anchor on; nothing when it verifies."""
-    head = anchor
+    """What is wrong with the chain from the anchor on; nothing when it verifies. An epoch that has ended does not come
+    back."""
+    head, epochs = anchor, [""]
     for entry, images in log:
-        if (entry.epoch, entry.revision) != (head.epoch, head.revision + 1):
+        if entry.revision != head.revision + 1:
             yield f"{entry.epoch}.{entry.revision} follows {head.token}"
+        if entry.epoch != epochs[-1]:
+            if entry.epoch in epochs:
+                yield f"revision {entry.revision} is of the epoch {entry.epoch}, which had ended"
+            epochs.append(entry.epoch)
         if entry.previous_hash != head.hash:
             yield f"revision {entry.revision} does not chain to the one before"
         if entry.change_count != len(images):

@@ -21,6 +21,7 @@ from tests.store.support import (
     dump,
     group,
     loaded,
+    member,
     model,
     only,
     opened,
@@ -29,25 +30,42 @@ from tests.store.support import (
     team,
 )
 
-ROWS = (Path(__file__).parent / "version_1.sql").read_text()
+HERE = Path(__file__).parent
 RECORDS = [
     (team("é", only("gpt-4o", "g"), labels={"k": "v"}), 1),
     (seeded("é", "ann", NONE, limits=MemberLimits(rpm_limit=0), blocked=True, labels={"a": "b"}), 0),
     (group("g", "m", "x/*"), 0),
     (model("gpt-4o", "openai"), 0),
 ]
+RECORDS_2 = [
+    (team("t", display_name="T"), 1),
+    (team("é", only("gpt-4o", "g"), labels={"k": "v"}), 2),
+    (member("t", "ann", only("a")), 0),
+    (seeded("é", "ann", NONE, limits=MemberLimits(rpm_limit=0), blocked=True, labels={"a": "b"}), 0),
+    (member("é", "bob", only("a")), 0),
+    (group("g", "m", "x/*"), 0),
+    (model("gpt-4o", "openai"), 0),
+]
 REQUEST = RecordedRequest("CreateTeam", "1", b"hash", b"answer", START)
+
+
+def left_by_version(version: int, path: Path) -> Path:
+    """Makes the file a database as this version left it."""
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in (statement for step in MIGRATIONS[:version] for statement in step):
+            connection.execute(statement)
+        connection.executescript((HERE / f"version_{version}.sql").read_text())
+    return path
 
 
 @pytest.fixture
 def version_1(tmp_path: Path) -> Path:
-    """A database as version 1 left it."""
-    path = tmp_path / "policy.db"
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.executescript(ROWS)
-    return path
+    return left_by_version(1, tmp_path / "policy.db")
+
+
+@pytest.fixture
+def version_2(tmp_path: Path) -> Path:
+    return left_by_version(2, tmp_path / "policy.db")
 
 
 def content(path: Path) -> list[str]:
@@ -64,7 +82,7 @@ def schema_version(path: Path) -> str:
 async def test_a_new_database_has_the_newest_version(tmp_path: Path) -> None:
     async with opened(tmp_path / "policy.db"):
         pass
-    assert schema_version(tmp_path / "policy.db") == str(len(MIGRATIONS)) == "2"
+    assert schema_version(tmp_path / "policy.db") == str(len(MIGRATIONS)) == "3"
 
 
 async def test_version_1_is_migrated_with_its_data(version_1: Path) -> None:
@@ -79,7 +97,7 @@ async def test_version_1_is_migrated_with_its_data(version_1: Path) -> None:
         ledger = await Ledger.of(store)
         await ledger.put(seeded("é", "bob"), request=REQUEST)
         assert await store.recorded_request("CreateTeam", "1") == REQUEST
-    assert schema_version(version_1) == "2"
+    assert schema_version(version_1) == "3"
 
     async with opened(version_1) as store:
         assert [count for _, count in await all_records(store)] == [2, 0, 0, 0, 0]
@@ -87,12 +105,30 @@ async def test_version_1_is_migrated_with_its_data(version_1: Path) -> None:
         assert list(problems(await anchor_of(store), await whole_log(store))) == []
 
 
+async def test_version_2_is_migrated_with_its_data(version_2: Path) -> None:
+    async with opened(version_2) as store:
+        assert await all_records(store) == RECORDS_2
+        assert await store.recorded_request("CreateTeam", "1") == REQUEST
+        assert await store.lineage() == (await store.position(), ())
+        log = await whole_log(store)
+        assert [entry.revision for entry, _ in log] == [2, 3]
+        assert list(problems(await anchor_of(store), log)) == []
+        ledger = await Ledger.of(store)
+        former = ledger.state.position
+        await store.begin_epoch("new")
+    assert schema_version(version_2) == "3"
+
+    async with opened(version_2) as store:
+        assert await store.lineage() == (former._replace(epoch="new"), (former.epoch,))
+        assert await all_records(store) == RECORDS_2
+
+
 async def test_a_newer_version_is_refused_and_left_as_it_is(version_1: Path) -> None:
     with closing(sqlite3.connect(version_1)) as connection:
-        connection.execute("UPDATE meta SET value = '3' WHERE name = 'schema_version'")
+        connection.execute("UPDATE meta SET value = '4' WHERE name = 'schema_version'")
         connection.commit()
     before = version_1.read_bytes()
-    words = "has schema version 3, this program knows up to 2: it was written by a newer Policy Service"
+    words = "has schema version 4, this program knows up to 3: it was written by a newer Policy Service"
     said = await refusal(version_1)
     assert words in said
     assert str(version_1) in said
@@ -102,11 +138,11 @@ async def test_a_newer_version_is_refused_and_left_as_it_is(version_1: Path) -> 
 BROKEN = ("CREATE TABLE later (x TEXT)", "UPDATE teams SET body = 'half'", "CREATE TABLE broken (")
 
 
-@pytest.mark.parametrize("old", [1, 2])
+@pytest.mark.parametrize("migrated_before", [False, True])
 async def test_a_migration_that_fails_leaves_the_version_before_it(
-    version_1: Path, monkeypatch: pytest.MonkeyPatch, old: int
+    version_1: Path, monkeypatch: pytest.MonkeyPatch, migrated_before: bool
 ) -> None:
-    if old == 2:
+    if migrated_before:
         async with opened(version_1) as store:
             await store.commit(Commit(request=REQUEST))
     with monkeypatch.context() as patch:
@@ -115,12 +151,12 @@ async def test_a_migration_that_fails_leaves_the_version_before_it(
         left = content(version_1)
         assert "cannot use the database" in await refusal(version_1)
         assert content(version_1) == left
-    assert schema_version(version_1) == "2"  # the second step was whole, and stays
+    assert schema_version(version_1) == "3"  # the steps before were whole, and stay
     assert "later" not in "".join(left)
 
     async with opened(version_1) as store:
         assert await all_records(store) == RECORDS
-        assert await store.recorded_request("CreateTeam", "1") == (REQUEST if old == 2 else None)
+        assert await store.recorded_request("CreateTeam", "1") == (REQUEST if migrated_before else None)
 
 
 async def test_a_new_database_whose_first_step_fails_is_made_by_the_next_start(

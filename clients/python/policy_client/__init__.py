@@ -3,6 +3,12 @@
     async with AccessClient("127.0.0.1:50051") as access:
         answer = await access.check("support", "sam@acme.example", "gpt-4o")
 
+A gateway in Python can decide in its own process, from a policy that follows the authority:
+
+    async with LocalPolicy("grpc://127.0.0.1:50051") as policy:
+        await policy.wait_until_fresh(timeout_s=5)
+        answer = await policy.check("support", "sam@acme.example", "gpt-4o")
+
 Requests and answers are the generated messages of `policy_service.v1`. Whatever goes wrong in a call is a
 PolicyClientError; a gateway may fail open when its `may_fail_open` is true, every other error is a deny.
 """
@@ -25,6 +31,7 @@ from policy_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from policy_client.local import LocalPolicy
 
 __all__ = [
     "TLS",
@@ -37,6 +44,7 @@ __all__ = [
     "FieldViolation",
     "Internal",
     "InvalidArgument",
+    "LocalPolicy",
     "MutationOptions",
     "NotFound",
     "PermissionDenied",

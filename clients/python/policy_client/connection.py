@@ -75,7 +75,7 @@ class RetryPolicy:
 
 class Connection:
     """A channel with a token and a retry policy. Opened on first use, so that a client can be made before the loop
-    runs; closed only when it was opened here."""
+    runs; closed only when it was opened here. `metadata` goes along with every call."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Connection:
         self._closed = False
         self._credentials = tls.credentials() if tls is not None else None
         self._server_name = tls.server_name if tls is not None else None
-        self._metadata = None if token is None else (("authorization", f"Bearer {_checked_token(token)}"),)
+        self.metadata = None if token is None else (("authorization", f"Bearer {_checked_token(token)}"),)
         self._retry = retry
         self._timeout_s = _checked_timeout(timeout_s)
 
@@ -146,7 +146,7 @@ class Connection:
         if self._closed:
             raise _closed("the client is closed", rpc)
         try:
-            return await method(request, timeout=timeout_s, metadata=self._metadata)
+            return await method(request, timeout=timeout_s, metadata=self.metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of(rpc, error) from None
         except grpc.aio.UsageError as error:

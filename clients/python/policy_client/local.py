@@ -1,0 +1,231 @@
+"""A local replica in a gateway's own process: checks without a network, from a policy that follows the authority."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from policy_client.access import DEFAULT_RETRY, AccessClient
+from policy_client.connection import TLS, Connection
+from policy_client.errors import (
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidArgument,
+    PolicyClientError,
+    PreconditionFailed,
+    PreconditionViolation,
+    Unavailable,
+)
+from policy_service import errors
+from policy_service.answers import check_response
+from policy_service.domain.decide import Decision, decide
+from policy_service.domain.source import Reading
+from policy_service.domain.validation import Problems, check_asked
+from policy_service.replication.following import DEFAULT_PREFIX, Follow, make_replica, source_of
+from policy_service.replication.grpc_feed import GrpcFeed
+from policy_service.replication.replica import Condition
+from policy_service.v1 import access_pb2 as pb
+
+WAIT_STEP_S = 0.02
+
+
+class LocalPolicy:
+    """Follows an authority and decides in this process. An async context manager, which starts following.
+
+    `follow` is `grpc://HOST:PORT`, the authority itself, or `redis://...` (`rediss://`, `unix://`) that it publishes
+    to. Following Redis needs `verify_key`, the file with the authority's public key, or `trust_redis=True`. `token` and
+    `tls` are for the authority; with Redis, `authority` (HOST:PORT) lets it confirm a new lineage. `state_cache` is a
+    file that keeps the policy over a restart.
+
+    Older than `max_staleness_s` the policy is stale: answers say so, or, with `refuse_when_stale`, are refused. Older
+    than `max_policy_age_s`, or absent, it is not used at all. Where the local policy refuses, `check` asks `remote`
+    when one is given; that client stays the caller's to close.
+
+    Use it in the event loop it was started in. Raises ValueError for options that do not fit together or files that
+    cannot be used.
+    """
+
+    def __init__(
+        self,
+        follow: str,
+        *,
+        token: str | None = None,
+        tls: TLS | None = None,
+        authority: str | None = None,
+        redis_prefix: str = DEFAULT_PREFIX,
+        verify_key: str | os.PathLike[str] | None = None,
+        trust_redis: bool = False,
+        state_cache: str | os.PathLike[str] | None = None,
+        max_staleness_s: float = 10.0,
+        max_policy_age_s: float = 86_400.0,
+        refuse_when_stale: bool = False,
+        revision_wait_s: float = 2.0,
+        remote: AccessClient | None = None,
+    ) -> None:
+        try:
+            self._follow = Follow.of(
+                follow,
+                authority=authority,
+                redis_prefix=redis_prefix,
+                verify_key=None if verify_key is None else Path(verify_key),
+                trust_redis=trust_redis,
+                state_cache=None if state_cache is None else Path(state_cache),
+                max_staleness_s=max_staleness_s,
+                max_policy_age_s=max_policy_age_s,
+                refuse_when_stale=refuse_when_stale,
+                revision_wait_s=revision_wait_s,
+            )
+            address = self._follow.authority_address
+        except errors.StartupError as error:
+            raise ValueError(str(error)) from None
+        self._connection: Connection | None = None
+        if address is not None:
+            target = address.text
+            self._connection = Connection(
+                target, token=token, tls=tls, channel=None, retry=DEFAULT_RETRY, timeout_s=5.0
+            )
+        self._remote = remote
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to follow; returns as soon as a state cache is read. Raises ValueError for a key or URL that cannot be
+        used."""
+        if self._following is not None:
+            return
+        feed = None
+        if self._connection is not None:
+            location = f"grpc://{self._follow.authority_address.text}"  # type: ignore[union-attr]
+            feed = GrpcFeed(self._connection.channel, location, self._connection.metadata)
+        try:
+            self._replica = make_replica(self._follow, feed, owns_process=False)
+        except errors.StartupError as error:
+            raise ValueError(str(error)) from None
+        self._source = source_of(self._follow, self._replica)
+        await self._replica.begin()
+        self._following = asyncio.create_task(self._replica.run(), name="policy_client.LocalPolicy")
+
+    # How it is
+
+    @property
+    def condition(self) -> Condition:
+        """SYNCING (no policy yet), FRESH or STALE."""
+        return self._replica.condition if self._following else Condition.SYNCING
+
+    @property
+    def age_s(self) -> float | None:
+        """How many seconds old the policy is at most; None when that is not known."""
+        return self._replica.age_s if self._following else None
+
+    @property
+    def revision(self) -> str:
+        """The revision of the policy, as answers carry it; empty without one."""
+        state = self._replica.state if self._following else None
+        return "" if state is None else state.revision
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last in following; empty since it went well."""
+        failure = self._replica.failure if self._following else None
+        return "" if failure is None else failure.message
+
+    async def wait_until_fresh(self, timeout_s: float) -> None:
+        """Returns once the policy is fresh. Raises DeadlineExceeded, with what stands in the way."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.condition is not Condition.FRESH:  # noqa: ASYNC110 - the clock decides, too
+                    await asyncio.sleep(WAIT_STEP_S)
+        except TimeoutError:
+            words = (
+                f"the policy is {self.condition} after {timeout_s:g} s: {self.last_error or 'nothing was heard yet'}"
+            )
+            raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, words, rpc="wait_until_fresh") from None
+
+    # Checks
+
+    def decide(self, team: str, user: str, model: str) -> Decision:
+        """The bare decision, from this process alone, in microseconds. Raises InvalidArgument for a bad request and
+        Unavailable when there is no policy that may be used."""
+        _refuse_malformed(team, user, model)
+        return decide(self._read().state, team, user, model)
+
+    async def check(
+        self, team: str, user: str, model: str, *, at_least_revision: str = "", timeout_s: float | None = None
+    ) -> pb.CheckModelAccessResponse:
+        """As AccessClient.check, and answered by `remote` where the local policy cannot be used."""
+        _refuse_malformed(team, user, model)
+        try:
+            if at_least_revision:
+                await self._reach(at_least_revision, timeout_s)
+            state, stale = self._read()
+        except (Unavailable, PreconditionFailed):
+            if self._remote is None:
+                raise
+            return await self._remote.check(team, user, model, at_least_revision=at_least_revision, timeout_s=timeout_s)
+        decision = decide(state, team, user, model)
+        return check_response(decision, team, user, model, revision=state.revision, stale=stale)
+
+    def _read(self) -> Reading:
+        if self._following is None or self._following.done():
+            raise Unavailable(grpc.StatusCode.UNAVAILABLE, "the local policy is not started, or closed", rpc="check")
+        try:
+            return self._source.read()
+        except errors.Unavailable as error:
+            raise Unavailable(grpc.StatusCode.UNAVAILABLE, str(error), rpc="check", reason=error.reason) from None
+
+    async def _reach(self, wanted: str, timeout_s: float | None) -> None:
+        self._read()
+        try:
+            await self._source.reach(wanted, lambda: timeout_s)
+        except errors.PolicyError as error:
+            raise _translated(error) from None
+
+    async def close(self) -> None:
+        """Stops following and closes its connections. May be called twice."""
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+            await self._replica.feed.close()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _refuse_malformed(team: str, user: str, model: str) -> None:
+    problems = Problems()
+    check_asked(problems, team, user, model)
+    if problems.violations:
+        raise _translated(errors.InvalidArgument(problems.violations))
+
+
+def _translated(error: errors.PolicyError) -> PolicyClientError:
+    """The error that a remote check would have raised."""
+    if isinstance(error, errors.InvalidArgument):
+        violations = [FieldViolation(*violation) for violation in error.violations]
+        return InvalidArgument(
+            grpc.StatusCode.INVALID_ARGUMENT, str(error), rpc="check", reason=error.reason, violations=violations
+        )
+    if isinstance(error, errors.PreconditionFailed):
+        precondition = PreconditionViolation(error.reason, error.subject, error.description)
+        return PreconditionFailed(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            str(error),
+            rpc="check",
+            reason=error.reason,
+            preconditions=[precondition],
+        )
+    return Unavailable(grpc.StatusCode.UNAVAILABLE, str(error), rpc="check", reason=error.reason)

@@ -1,0 +1,113 @@
+"""`policy-service watch`: prints the changes of an authority's policy as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import typer
+
+from policy_client import PolicyClientError
+from policy_client.connection import Connection
+from policy_service.cli.connection import (
+    DEFAULT_SERVER,
+    ERR,
+    OUT,
+    ServerOption,
+    Target,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TokenFileOption,
+    fail,
+)
+from policy_service.cli.status import Output, OutputOption
+from policy_service.domain.changes import Key, Position
+from policy_service.domain.encoding import canonical
+from policy_service.domain.feed import ChangePart
+from policy_service.domain.state import State, Value
+from policy_service.domain.transfer import Unpacker, shown
+from policy_service.errors import FeedUnavailable, PolicyError, RevisionCompacted
+from policy_service.replication.grpc_feed import GrpcFeed
+from policy_service.replication.messages import head_of
+from policy_service.v1 import replication_pb2 as pb
+from policy_service.v1.replication_pb2_grpc import ReplicationServiceStub
+
+TIMEOUT_S = 5.0
+RETRY_S = 1.0
+
+
+def watch(
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+) -> None:
+    """Print what changes in the policy, from now on, until Ctrl-C. An authority that restarts is waited for.
+
+    Exit status: 0 ended by Ctrl-C, 2 the authority could not be asked.
+    """
+    target = Target(server, token_file, tls_ca, tls_cert, tls_key)
+    try:
+        asyncio.run(_watch(target, output))
+    except PolicyClientError as error:
+        fail(target.explain(error))
+    except PolicyError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+async def _watch(target: Target, output: Output) -> None:
+    connection = target.connection(TIMEOUT_S)
+    printer = _Printer(output)
+    try:
+        position = await _head(connection)
+        ERR.print(f"watching {target.server} from revision {position.token} on", style="dim")
+        feed = GrpcFeed(connection.channel, target.server, connection.metadata)
+        while True:
+            try:
+                async with contextlib.aclosing(feed.changes(position)) as items:
+                    async for item in items:
+                        if isinstance(item, ChangePart):
+                            printer.show(item)
+                            position = item.position if item.last else position
+            except FeedUnavailable as error:
+                ERR.print(f"{error}; trying again", style="yellow")
+                await asyncio.sleep(RETRY_S)
+            except RevisionCompacted:
+                ERR.print(f"the log does not go on from revision {position.token}; going on from now", style="yellow")
+                position = await _head(connection)
+    finally:
+        await connection.close()
+
+
+async def _head(connection: Connection) -> Position:
+    stub = ReplicationServiceStub(connection.channel)
+    return head_of((await connection.call(stub.GetHead, pb.GetHeadRequest(), None)).head).position
+
+
+class _Printer:
+    """Prints a line for each record of a change set."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._unpacker = Unpacker(State())
+
+    def show(self, part: ChangePart) -> None:
+        if part.part == 0:
+            self._unpacker = Unpacker(State())
+        for items in self._unpacker.read(part.payload):
+            for key, value in items:
+                self._print(part.position.token, key, value)
+
+    def _print(self, revision: str, key: Key, value: Value) -> None:
+        fields: dict[str, Any] | None = shown(value)
+        if self._output is Output.JSON:
+            line = {"revision": revision, "kind": key.kind.value, "team": key.team, "name": key.name, "value": fields}
+            OUT.print(canonical(line))
+        else:
+            OUT.print(f"{revision} {key.kind.value} {key}: {'removed' if fields is None else canonical(fields)}")

@@ -1,0 +1,1 @@
+"""Feeds that carry the change log, and the replica that follows one."""
