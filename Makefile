@@ -7,13 +7,16 @@ PROTOS := $(wildcard proto/policy_service/v1/*.proto)
 GOOGLEAPIS := build/googleapis
 SOURCES := policy_service clients tests
 
-.PHONY: run test check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test soak check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
 
 test: $(STAMP) ## all tests
 	$(BIN)/pytest -n auto
+
+soak: $(STAMP) ## ten minutes of random faults; the report is build/soak.md
+	$(BIN)/python -m tests.soak
 
 check: format-check lint types layers proto-lint proto-current test installed ## what CI runs
 

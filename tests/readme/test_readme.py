@@ -17,6 +17,7 @@ README_TARGET = "127.0.0.1:50051"
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 VARYING = (
     (re.compile(r"\b[0-9a-f]{16}\.\d+\b"), "REVISION"),
+    (re.compile(r"\b([0-9a-f]{16}|[0-9a-f]{32})\b"), "EPOCH OR DIGEST"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
 )
 

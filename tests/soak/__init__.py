@@ -1,0 +1,1 @@
+"""A long run of a fleet under random faults: `make soak`."""
