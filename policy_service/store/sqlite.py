@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -19,6 +20,7 @@ from policy_service.domain.encoding import format_time, parse_time, scope_from_j
 from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
 from policy_service.domain.state import State
 from policy_service.errors import DatabaseError, Unavailable
+from policy_service.store import witness
 from policy_service.store.migrations import migrate, schema_version
 from policy_service.store.protocol import (
     LOG_SLICES,
@@ -27,6 +29,7 @@ from policy_service.store.protocol import (
     LogFilter,
     Page,
     RecordedRequest,
+    new_epoch,
     team_scopes_listing,
 )
 from policy_service.store.sqlite_commit import CommitWriter, write_epoch
@@ -51,6 +54,8 @@ BUSY_TIMEOUT_S = 5.0
 READERS = 4
 
 R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 
 class SqliteStore:
@@ -86,12 +91,27 @@ class SqliteStore:
                 reader = await connect(path, BUSY_TIMEOUT_S)
                 store._readers.append(reader)
                 store._free.put_nowait(reader)
+            await store._notice_going_back()
         except BaseException as error:
             await store.close()
             if isinstance(error, sqlite3.Error):
                 raise DatabaseError(f"cannot use the database {path}: {error}") from error
             raise
         return store
+
+    async def _notice_going_back(self) -> None:
+        """Begins a new epoch when the database has lost, or never had, what was last committed under its name."""
+        noted = witness.noted(self._lock)
+        position = await self.position()
+        if noted is not None and noted[0] == position.epoch:
+            _, revision, hash_ = noted
+            if revision > position.revision or await self.hash_at(revision) not in (None, hash_):
+                epoch = new_epoch()
+                await self.begin_epoch(epoch)
+                fields = {"database": self.location, "epoch": epoch, "former": position.token, "lost": revision}
+                log.warning("the database was put back to a former state; a new epoch began", extra={"fields": fields})
+                return
+        witness.note(self._lock, position)
 
     async def close(self) -> None:
         if self._lock < 0:
@@ -286,12 +306,15 @@ class SqliteStore:
     async def commit(self, commit: Commit) -> None:
         async with self._transaction():
             await CommitWriter(self._writer, self.location).write(commit)
+        if commit.entry is not None:
+            witness.note(self._lock, commit.entry.position)
 
     async def begin_epoch(self, epoch: str) -> None:
         async with self._transaction():
             (row,) = await self._writer.execute_fetchall(LINEAGE)
             position, ancestors = lineage_of(row)
             await write_epoch(self._writer, epoch, (*ancestors, position.epoch))
+        witness.note(self._lock, position._replace(epoch=epoch))
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
