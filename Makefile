@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/policy_service/v1/*.proto)
 GOOGLEAPIS := build/googleapis
 SOURCES := policy_service clients tests
 
-.PHONY: run test soak check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test soak bench check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
@@ -17,6 +17,9 @@ test: $(STAMP) ## all tests
 
 soak: $(STAMP) ## ten minutes of random faults; the report is build/soak.md
 	$(BIN)/python -m tests.soak
+
+bench: $(STAMP) ## measure, and write bench/results.md; BENCH="local apply" measures some and only shows them
+	$(BIN)/python -m bench $(BENCH)
 
 check: format-check lint types layers proto-lint proto-current test installed ## what CI runs
 

@@ -34,6 +34,7 @@ from policy_service.tasks import Tasks, cancel
 from policy_service.v1 import replication_pb2 as pb
 
 HEALTH_POLL_S = 0.25
+END_PUBLISHER_S = 2.0  # how long a stop waits until Redis has the last mutations
 START_PUBLISHER_S = 3.0  # how long a start waits for Redis to say whether it is ahead of the database
 
 
@@ -58,6 +59,7 @@ class AuthorityRole:
         self._store, self._state, self._feed = store, state, feed
         self._started = datetime.now(UTC)
         self._published_to = ""
+        self._publishing: asyncio.Task[None] | None = None
         self._problem, self._problem_time = "", self._started
         self._replication = ReplicationService(feed, self._status)
         self.source: PolicySource
@@ -81,24 +83,23 @@ class AuthorityRole:
         days = config.log_retention_days
         retention = None if days is None else timedelta(days=days)
         authority = Authority(store, state, log_retention=retention, wake=feed.wake)
+        publisher = None
+        if config.publish is not None:
+            publisher = role._publisher(config.publish, config.redis_prefix, sign, health, authority)
+            stack.push_async_callback(publisher.close)
+            stack.push_async_callback(role._end_publishing, publisher)  # after the writer's last mutation
         writer = tasks.supervise("writer", authority.run)
         stack.push_async_callback(_finish_writer, authority, writer)
-        if config.publish is not None:
-            await role._publish(config, sign, stack, tasks, health, authority)
+        if publisher is not None:
+            await publisher.look(START_PUBLISHER_S)
+            role._publishing = tasks.supervise("publisher", publisher.run)
         role.source, role.admin = authority, AdminService(authority)
         return role
 
-    async def _publish(
-        self,
-        config: Config,
-        sign: Callable[[bytes], bytes],
-        stack: AsyncExitStack,
-        tasks: Tasks,
-        health: HealthService,
-        authority: Authority,
-    ) -> None:
-        assert config.publish is not None  # noqa: S101 - the caller saw to it
-        location = RedisLocation(config.publish, config.redis_prefix)
+    def _publisher(
+        self, url: str, prefix: str, sign: Callable[[bytes], bytes], health: HealthService, authority: Authority
+    ) -> Publisher:
+        location = RedisLocation(url, prefix)
         self._published_to = location.text
 
         def report(problem: str | None) -> None:
@@ -107,10 +108,12 @@ class AuthorityRole:
                 self._problem_time = datetime.now(UTC)
             self._problem = problem or ""
 
-        publisher = Publisher(location, self._feed, self._store.hash_at, authority.begin_epoch, report, sign=sign)
-        stack.push_async_callback(publisher.close)
-        await publisher.look(START_PUBLISHER_S)
-        stack.push_async_callback(cancel, tasks.supervise("publisher", publisher.run))
+        return Publisher(location, self._feed, self._store.hash_at, authority.begin_epoch, report, sign=sign)
+
+    async def _end_publishing(self, publisher: Publisher) -> None:
+        if self._publishing is not None:
+            await publisher.catch_up(END_PUBLISHER_S)
+            await cancel(self._publishing)
 
     def _status(self) -> pb.GetStatusResponse:
         state = self._state
@@ -172,6 +175,7 @@ class ReplicaRole:
         """`services`: the names whose health is the replica's. Raises StartupError."""
         replica = make_replica(follow, _grpc_feed(follow, access, stack), owns_process=owns_process)
         stack.push_async_callback(replica.feed.close)
+        stack.push_async_callback(replica.close)
         await replica.begin()
         role = cls(follow, replica, health, services)
         stack.push_async_callback(cancel, tasks.supervise("follower", replica.run))
@@ -219,6 +223,10 @@ def _grpc_feed(follow: Follow, access: AuthorityAccess, stack: AsyncExitStack) -
     """The feed of the authority itself, where its address is known."""
     address = follow.authority_address
     if address is None:
+        if access != AuthorityAccess():
+            raise StartupError(
+                "--follow-token-file and --follow-tls-... are for the authority; with Redis give --authority, too"
+            )
         return None
     tls = None
     if access.tls_ca or access.tls_cert or access.tls_key:

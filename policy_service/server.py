@@ -37,7 +37,7 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.server.max_pending_requests", 50_000),  # by default grpc cancels what a burst has beyond 1,000
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ class Server:
         follow = self._config.follow
         if follow is not None:
             names = (ACCESS.full_name,)
-            self._health.set(ADMIN.full_name, serving=False)
+            for name in (ADMIN.full_name, REPLICATION.full_name):  # they are the authority's
+                self._health.set(name, serving=False)
             access = self._config.authority_access
             return await ReplicaRole.start(follow, access, self._stack, self._tasks, self._health, owns_process, names)
         role = await AuthorityRole.start(self._config, self._stack, self._tasks, self._health, owns_process)

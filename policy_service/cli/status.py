@@ -57,7 +57,7 @@ def status(
     except PolicyClientError as error:
         fail(target.explain(error))
     if output is Output.JSON:
-        OUT.print(MessageToJson(answer, preserving_proto_field_name=True))
+        OUT.print(MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
     else:
         for name, value in _lines(answer):
             OUT.print(f"{name:<15} {value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import typer
@@ -65,24 +66,36 @@ async def _watch(target: Target, output: Output) -> None:
     connection = target.connection(TIMEOUT_S)
     printer = _Printer(output)
     try:
-        position = await _head(connection)
-        ERR.print(f"watching {target.server} from revision {position.token} on", style="dim")
+        position: Position | None = await _head(connection)
         feed = GrpcFeed(connection.channel, target.server, connection.metadata)
         while True:
             try:
-                async with contextlib.aclosing(feed.changes(position)) as items:
-                    async for item in items:
-                        if isinstance(item, ChangePart):
-                            printer.show(item)
-                            position = item.position if item.last else position
+                position = position or (await feed.head()).head.position
+                ERR.print(f"watching {target.server} from revision {position.token} on", style="dim")
+                async with contextlib.aclosing(_sets_after(feed, position)) as sets:
+                    async for parts in sets:
+                        printer.show(parts)
+                        position = parts[-1].position
             except FeedUnavailable as error:
                 ERR.print(f"{error}; trying again", style="yellow")
                 await asyncio.sleep(RETRY_S)
-            except RevisionCompacted:
-                ERR.print(f"the log does not go on from revision {position.token}; going on from now", style="yellow")
-                position = await _head(connection)
+            except RevisionCompacted as error:
+                ERR.print(f"{error}; going on from now", style="yellow")
+                position = None
     finally:
         await connection.close()
+
+
+async def _sets_after(feed: GrpcFeed, position: Position) -> AsyncGenerator[list[ChangePart], None]:
+    """Whole change sets: one that was cut off comes again."""
+    parts: list[ChangePart] = []
+    async with contextlib.aclosing(feed.changes(position)) as items:
+        async for item in items:
+            if isinstance(item, ChangePart):
+                parts.append(item)
+                if item.last:
+                    yield parts
+                    parts = []
 
 
 async def _head(connection: Connection) -> Position:
@@ -95,14 +108,13 @@ class _Printer:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._unpacker = Unpacker(State())
 
-    def show(self, part: ChangePart) -> None:
-        if part.part == 0:
-            self._unpacker = Unpacker(State())
-        for items in self._unpacker.read(part.payload):
-            for key, value in items:
-                self._print(part.position.token, key, value)
+    def show(self, parts: list[ChangePart]) -> None:
+        unpacker = Unpacker(State())
+        for part in parts:
+            for items in unpacker.read(part.payload):
+                for key, value in items:
+                    self._print(part.position.token, key, value)
 
     def _print(self, revision: str, key: Key, value: Value) -> None:
         fields: dict[str, Any] | None = shown(value)

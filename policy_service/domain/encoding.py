@@ -29,9 +29,12 @@ Json = dict[str, Any]
 R = TypeVar("R", Team, Member, AccessGroup, Model)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys, no spaces and no escapes but the needed ones."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _without_empty(fields: Json) -> Json:

@@ -140,6 +140,7 @@ class Unpacker:
         if sign == "p":
             number, scope, limits, blocked = rest
             self._policies[number] = self._state.intern(scope_from_json(scope), limits_from_json(limits), bool(blocked))
+            yield []  # compiling one takes a while
         elif sign == "m":
             team, members = rest
             policies = self._policies

@@ -51,12 +51,18 @@ class StateCache:
         self._new: BinaryIO | None = None
         self._file: BinaryIO | None = None
         self._journal_bytes = 0
+        self._allowed_bytes: int | None = None  # of the journal; None while the snapshot is being caught up with
         self._marked = -MARK_S
 
     @property
     def has_outgrown(self) -> bool:
         """Whether a new snapshot should be begun."""
-        return self._journal_bytes > MAX_JOURNAL_BYTES
+        return self._allowed_bytes is not None and self._journal_bytes > self._allowed_bytes
+
+    def caught_up(self) -> None:
+        """Says that nothing is missing. What a new snapshot left to catch up with is no reason for another one."""
+        if self._allowed_bytes is None:
+            self._allowed_bytes = self._journal_bytes + MAX_JOURNAL_BYTES
 
     def read(self) -> Cached | None:
         """What is there; None when nothing is. A damaged file is set aside."""
@@ -85,7 +91,7 @@ class StateCache:
     def begin(self, manifest: Manifest) -> None:
         """Begins a new file beside the old one; `chunk` and `commit` go on with it."""
         self.abandon()
-        self._journal_bytes = 0
+        self._journal_bytes, self._allowed_bytes = 0, None
         with self._guarded("cannot be written"):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._new_path.unlink(missing_ok=True)
@@ -127,7 +133,7 @@ class StateCache:
             os.fchmod(self._file.fileno(), 0o600)
             self._file.truncate(cached.end)
             self._file.seek(cached.end)
-            self._journal_bytes = cached.journal_bytes
+            self._journal_bytes, self._allowed_bytes = cached.journal_bytes, MAX_JOURNAL_BYTES
 
     def append(self, part: ChangePart) -> None:
         """Adds a part of a change set that was applied, to the new file if one is begun."""

@@ -39,9 +39,9 @@ class Follow:
     revision_wait_s: float = 2.0
 
     def __post_init__(self) -> None:
-        scheme = self.url.partition("://")[0]
-        if scheme not in (*REDIS_SCHEMES, "grpc"):
-            raise StartupError(f"--follow starts with {scheme[:20]!r}; give redis://, rediss://, unix:// or grpc://")
+        scheme, separator, _ = self.url.partition("://")
+        if scheme not in (*REDIS_SCHEMES, "grpc") or not separator:  # not shown: it may be a password
+            raise StartupError("--follow is none of redis://..., rediss://..., unix://... and grpc://HOST:PORT")
         if not self.is_redis:
             self._check_grpc()
         elif self.verify_key is None and not self.trust_redis:
@@ -49,10 +49,13 @@ class Follow:
                 "whoever can write to Redis could write policy: give --verify-key with the authority's public key, or "
                 "say --trust-redis"
             )
-        if self.max_staleness_s < MIN_STALENESS_S:
+        # said so that what is no number (nan) is refused, too
+        if not self.max_staleness_s >= MIN_STALENESS_S:
             raise StartupError(f"--max-staleness is less than {MIN_STALENESS_S:g} s; heads do not come that often")
-        if self.max_policy_age_s < self.max_staleness_s:
+        if not self.max_policy_age_s >= self.max_staleness_s:
             raise StartupError("--max-policy-age is less than --max-staleness; give at least as much")
+        if not self.revision_wait_s >= 0:
+            raise StartupError("--revision-wait is less than 0; give 0 for not waiting at all")
 
     @classmethod
     def of(cls, url: str, *, authority: str | None, **options: Any) -> Follow:

@@ -6,9 +6,9 @@ there. Re-reading the same head is no news, nor is a quiet stream.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
-from typing import NamedTuple
 
 from policy_service.domain.feed import HeardHead
 
@@ -25,26 +25,18 @@ def monotonic_s() -> float:
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class _Offset(NamedTuple):
-    """What has to be added to a publisher's clock to get ours: between these, as of a time on ours."""
-
-    least: float
-    most: float
-    time: float
-
-
 class Freshness:
     """Kept for one epoch. `evidence` is the newest time at which the policy is known to have been the authority's."""
 
     def __init__(self) -> None:
         self.evidence: float | None = None
         self._pending: list[tuple[int, float]] = []  # revision, time of the evidence once it is applied
-        self._offsets: OrderedDict[str, _Offset] = OrderedDict()  # by publisher, the last heard last
+        self._offsets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by publisher, the last heard last
 
     def heard(self, heard: HeardHead, sent: float, received: float, applied: int) -> None:
         """A head came; it was asked for at `sent`. `applied` is the revision of the policy."""
         head = heard.head
-        proven = min(sent - heard.age_s, self._made(head.publisher, head.tick_ms / 1_000, sent, received))
+        proven = min(sent - heard.age_s, self._made(head.publisher, head.tick_ms / 1_000, received))
         if head.position.revision <= applied:
             self._prove(proven)
         elif len(self._pending) < MAX_PENDING:
@@ -61,20 +53,16 @@ class Freshness:
         """Nothing is proven any more. What is known of clocks is."""
         self.evidence, self._pending = None, []
 
-    def _made(self, publisher: str, tick: float, sent: float, received: float) -> float:
+    def _made(self, publisher: str, tick: float, received: float) -> float:
         """When the head was made, on our clock, as far as its publisher's clock tells: so one that somebody held back
-        is as old as it is. Any head bounds the offset from above; one that was made after it was asked for does from
-        below, and what is beyond the upper bound was not."""
-        known = self._offsets.pop(publisher, None)
-        least, most = sent - tick, received - tick
-        if known is not None:
-            most = min(most, known.most + DRIFT * (received - known.time))
-            if known.least <= most:
-                least = max(least, known.least) if least <= most else known.least
-        self._offsets[publisher] = _Offset(least, most, received)
+        is as old as it is. That clock is laid to ours where the two came closest, which is too late by no more than
+        the fastest answer took."""
+        offset, at = self._offsets.pop(publisher, (math.inf, received))
+        offset = min(offset + DRIFT * (received - at), received - tick)
+        self._offsets[publisher] = offset, received
         if len(self._offsets) > MAX_PUBLISHERS:
             self._offsets.popitem(last=False)
-        return tick + least
+        return tick + offset
 
     def _prove(self, proven: float) -> None:
         self.evidence = proven if self.evidence is None else max(self.evidence, proven)

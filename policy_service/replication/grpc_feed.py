@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -37,10 +37,8 @@ class GrpcFeed:
         self._metadata = metadata
 
     async def head(self) -> HeardHead:
-        try:
+        with self._failures():
             answer = await self._stub.GetHead(pb.GetHeadRequest(), timeout=HEAD_TIMEOUT_S, metadata=self._metadata)
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-            raise self._unavailable(error) from None
         return HeardHead(head_of(answer.head), 0.0)
 
     async def snapshot(self) -> Snapshot:
@@ -69,30 +67,41 @@ class GrpcFeed:
         raise FeedUnavailable(f"{self.location} ended the stream")
 
     async def _events(self, request: pb.WatchRequest, first_timeout_s: float) -> AsyncGenerator[pb.WatchResponse, None]:
-        call = self._stub.Watch(request, metadata=self._metadata)
+        with self._failures():
+            call = self._stub.Watch(request, metadata=self._metadata)
         timeout_s = first_timeout_s
         try:
             while True:
-                async with asyncio.timeout(timeout_s):
-                    event: Any = await call.read()
+                with self._failures():
+                    event = await self._read(call, timeout_s)
                 if event is grpc.aio.EOF:
                     return
                 yield event
                 timeout_s = EVENT_TIMEOUT_S
-        except TimeoutError:
-            raise FeedUnavailable(f"{self.location} said nothing for {timeout_s:g} s") from None
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-            raise self._unavailable(error) from None
-        except asyncio.CancelledError:
-            if call.cancelled() and not _is_cancelling():
-                raise FeedUnavailable(f"the channel to {self.location} was closed") from None
-            raise
         finally:
             call.cancel()
 
-    def _unavailable(self, error: Exception) -> FeedUnavailable:
-        words = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.aio.AioRpcError) else str(error)
-        return FeedUnavailable(f"{self.location}: {words}")
+    async def _read(self, call: Any, timeout_s: float) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await call.read()
+        except TimeoutError:
+            raise FeedUnavailable(f"{self.location} said nothing for {timeout_s:g} s") from None
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """What goes wrong in a call, as FeedUnavailable."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise FeedUnavailable(f"{self.location}: {error.code().name}: {error.details()}") from None
+        except grpc.aio.UsageError as error:
+            raise FeedUnavailable(f"{self.location}: {error}") from None
+        except asyncio.CancelledError:
+            # gRPC also reports a channel that was closed during the call like this, though nobody cancelled the task.
+            if _is_cancelling():
+                raise
+            raise FeedUnavailable(f"the channel to {self.location} was closed") from None
 
     async def close(self) -> None:
         """The channel is its owner's to close."""

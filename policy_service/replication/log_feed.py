@@ -27,12 +27,12 @@ from policy_service.domain.feed import (
     checksum,
 )
 from policy_service.domain.transfer import Packer
-from policy_service.errors import FeedUnavailable, RevisionCompacted, Unavailable
+from policy_service.errors import DatabaseError, FeedUnavailable, RevisionCompacted, Unavailable
 from policy_service.replication.freshness import monotonic_s
 
 BOOKMARK_S = 0.5
 HEAD_KEPT_S = 0.25  # a head that has not moved is signed again after this
-SNAPSHOT_KEPT_S = 60.0  # after nobody asked for it
+SNAPSHOT_KEPT_S = 60.0  # from when it was made, so that one after a set that cannot be applied comes soon
 SNAPSHOT_BEHIND = 1_000  # revisions; a snapshot further behind the head is made anew
 PARTS_KEPT_BYTES = 8 << 20
 
@@ -106,7 +106,7 @@ class LogFeed:
                 async for part in self._set_after(revision):
                     yield part
                 revision += 1
-        except Unavailable as error:
+        except (DatabaseError, Unavailable) as error:
             raise FeedUnavailable(str(error)) from error
 
     async def _check(self, after: Position) -> None:
@@ -171,7 +171,7 @@ class LogFeed:
     async def snapshot(self) -> Snapshot:
         try:
             encoded = await self._encoded()
-        except Unavailable as error:
+        except (DatabaseError, Unavailable) as error:
             raise FeedUnavailable(str(error)) from error
         return Snapshot(encoded.manifest, _each(encoded.chunks))
 
@@ -180,9 +180,9 @@ class LogFeed:
             made = self._snapshot
             if made is None or not await self._is_usable(made.manifest.position):
                 self._snapshot = made = await self._make()
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_later(SNAPSHOT_KEPT_S, self._forget_snapshot)
+                if self._expiry is not None:
+                    self._expiry.cancel()
+                self._expiry = asyncio.get_running_loop().call_later(SNAPSHOT_KEPT_S, self._forget_snapshot)
         return made
 
     async def _is_usable(self, position: Position) -> bool:

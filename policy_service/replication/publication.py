@@ -22,93 +22,107 @@ local function head_is(header)
   local found = redis.pcall('HGET', KEYS[1], 'header')
   return (type(found) == 'string' and found or '') == header
 end
-local function put_head(header, signature, log_bytes)
+local function put_head(header, signature, log_bytes, entries)
   local time = redis.call('TIME')
   local written_at = time[1] .. string.format('%06d', time[2])
   redis.call('HSET', KEYS[1], 'header', header, 'signature', signature,
-             'written_at', written_at, 'log_bytes', log_bytes)
+             'written_at', written_at, 'log_bytes', log_bytes, 'entries', entries)
 end
-local function each(chunks, count, ...)
-  for n = 0, count - 1 do redis.call(select(1, ...), chunks .. n, select(2, ...)) end
+local function each(chunks, count, command, ...)
+  for n = 0, count - 1 do redis.call(command, chunks .. n, ...) end
+end
+local function put_snapshot(header, signature, size, chunks, count)
+  redis.call('HSET', KEYS[3], 'header', header, 'signature', signature, 'size', size)
+  each(chunks, count, 'PERSIST')
 end
 """
 
 _APPEND = Script(f"""{_HEAD}
 if not head_is(ARGV[1]) then return -1 end
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   redis.call('XADD', KEYS[2], ARGV[i], 'header', ARGV[i + 1], 'payload', ARGV[i + 2], 'signature', ARGV[i + 3])
 end
 local entries = redis.call('XLEN', KEYS[2])
-put_head(ARGV[2], ARGV[3], ARGV[4])
+put_head(ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 return entries
 """)
 
 _RESET = Script(f"""{_HEAD}
 if not head_is(ARGV[1]) then return -1 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[3], 'header', ARGV[4], 'signature', ARGV[5])
-each(ARGV[6], ARGV[7], 'PERSIST')
-put_head(ARGV[2], ARGV[3], 0)
-for i = 9, #ARGV, 2 do
-  if ARGV[i + 1] == '' then redis.call('EXPIRE', ARGV[i], ARGV[8])
-  else each(ARGV[i], ARGV[i + 1], 'EXPIRE', ARGV[8]) end
+put_snapshot(ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
+put_head(ARGV[2], ARGV[3], 0, 0)
+for i = 10, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('EXPIRE', ARGV[i], ARGV[9])
+  else each(ARGV[i], ARGV[i + 1], 'EXPIRE', ARGV[9]) end
 end
 return 0
 """)
 
 _SWITCH = Script(f"""{_HEAD}
 if not head_is(ARGV[1]) then return -1 end
-redis.call('HSET', KEYS[3], 'header', ARGV[2], 'signature', ARGV[3])
-each(ARGV[4], ARGV[5], 'PERSIST')
-each(ARGV[6], ARGV[7], 'EXPIRE', ARGV[8])
-redis.call('XTRIM', KEYS[2], 'MINID', ARGV[9])
-redis.call('HSET', KEYS[1], 'log_bytes', ARGV[10])
-return redis.call('XLEN', KEYS[2])
+put_snapshot(ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+each(ARGV[7], ARGV[8], 'EXPIRE', ARGV[9])
+redis.call('XTRIM', KEYS[2], 'MINID', ARGV[10])
+local entries = redis.call('XLEN', KEYS[2])
+redis.call('HSET', KEYS[1], 'log_bytes', ARGV[11], 'entries', entries)
+return entries
 """)
 
 _INSPECT = Script("""
-local pointer = redis.pcall('HGET', KEYS[2], 'header')
-if type(pointer) ~= 'string' then pointer = '' end
-local size = 0
+local pointer = redis.pcall('HMGET', KEYS[2], 'header', 'size')
+if pointer.err then pointer = {} end
+local header, size = pointer[1] or '', 0
 for n = 0, ARGV[2] - 1 do
   local length = redis.pcall('STRLEN', ARGV[1] .. n)
   if type(length) ~= 'number' or length == 0 then size = -1 break end
   size = size + length
 end
+if tostring(size) ~= pointer[2] then size = -1 end
 local entries = redis.pcall('XLEN', KEYS[1])
-if type(entries) ~= 'number' then return {pointer, size, -1, '', '', ''} end
-if entries == 0 then return {pointer, size, 0, '', '', ''} end
+if type(entries) ~= 'number' then return {header, size, -1, '', '', ''} end
+if entries == 0 then return {header, size, 0, '', '', ''} end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-return {pointer, size, entries, first[1], last[1], last[2][2]}
+return {header, size, entries, first[1], last[1], last[2][2]}
 """)
 
 
-class Content(NamedTuple):
-    """What is there besides the head: the header of the snapshot's manifest; the size of its chunks, -1 when they are
-    not all there; the number of log entries, -1 when it is no log; ids of the first and last; the last one's header."""
+class Damaged(FeedUnavailable):
+    """The snapshot or the log is not as it was written."""
 
-    pointer: bytes
+
+class Content(NamedTuple):
+    """What is there besides the head: the header of the snapshot's manifest; the size of its chunks, -1 when it is not
+    what it was; the number of log entries, -1 when it is no log; ids of the first and last; the last one's header."""
+
+    manifest: bytes
     snapshot_bytes: int
     entries: int
     first: bytes = b""
     last: bytes = b""
     last_header: bytes = b""
 
-    def goes_on(self, manifest: Manifest, head: Head) -> bool:
-        """Whether a follower gets from the snapshot to the head."""
-        if self.pointer != manifest.header or self.snapshot_bytes < 0:
+    def goes_on(self, manifest: Manifest, head: Head, entries: int) -> bool:
+        """Whether a follower gets from the snapshot to the head. `entries`: how many the log is to have."""
+        if self.manifest != manifest.header or self.snapshot_bytes < 0 or self.entries != entries:
             return False
-        if self.entries <= 0 or head.position.revision <= manifest.position.revision:
-            return self.entries >= 0 and head.position == manifest.position
+        if not self.entries:
+            return head.position == manifest.position
         revision, part = map(int, self.first.split(b"-"))
-        if (revision, part) > (manifest.position.revision + 1, 0):
+        if (revision, part) > (
+            manifest.position.revision + 1,
+            0,
+        ) or head.position.revision < manifest.position.revision:
             return False
         try:
             last = ChangePart.read(self.last_header, b"", b"")
         except (Malformed, UnknownFormat):
             return False
         return last.last and last.position == head.position and self.last == _id(last)
+
+
+_EMPTY = Content(b"", 0, 0)
 
 
 async def inspect(redis: RedisConnection, keys: Keys, manifest: Manifest) -> Content:
@@ -120,7 +134,7 @@ async def inspect(redis: RedisConnection, keys: Keys, manifest: Manifest) -> Con
 
 class Publication:
     """A snapshot, the log after it and the head, all of one epoch and this publisher's to write. Methods raise
-    FeedUnavailable, also when somebody else has written the head; what is there then is not known any more."""
+    FeedUnavailable, also when somebody else has written the head, and Damaged. None is called after that."""
 
     def __init__(
         self, redis: RedisConnection, keys: Keys, manifest: Manifest, head: Head, content: Content, log_bytes: int
@@ -141,36 +155,41 @@ class Publication:
     async def append(self, parts: Sequence[ChangePart], head: Head) -> None:
         """Adds parts to the log, in order, and sets the head; without parts it is a heartbeat."""
         log_bytes = self.log_bytes + sum(len(part.payload) + _PART_BYTES for part in parts)
-        words: list[Word] = [self.head.header, head.header, head.signature, log_bytes]
+        entries = self._content.entries + len(parts)
+        words: list[Word] = [self.head.header, head.header, head.signature, log_bytes, entries]
         for part in parts:
             words += [_id(part), part.header, part.payload, part.signature]
-        entries = await self._run(_APPEND, words)
-        last = _id(parts[-1]) if parts else self._content.last
+        found = await self._run(_APPEND, words)
         self.head, self.log_bytes = head, log_bytes
-        self._content = self._content._replace(entries=entries, last=last)
+        if found != entries:
+            raise _damaged(self._keys.log(head.position.epoch))
+        if parts:
+            last, header = _id(parts[-1]), parts[-1].header
+            self._content = self._content._replace(entries=entries, last=last, last_header=header)
 
     async def check(self) -> None:
-        """Raises FeedUnavailable when snapshot or log are not as they were written."""
+        """Raises Damaged when snapshot or log are not as they were written."""
         found, kept = await inspect(self._redis, self._keys, self.manifest), self._content
         epoch = self.manifest.position.epoch
-        if found.pointer != kept.pointer:
+        if found.manifest != kept.manifest:
             raise _damaged(self._keys.snapshot(epoch))
         if found.snapshot_bytes != kept.snapshot_bytes:
             raise _damaged(f"{self._keys.chunks(self.manifest)}*")
-        if (found.entries, found.last) != (kept.entries, kept.last):
+        if found._replace(first=b"") != kept._replace(first=b""):
             raise _damaged(self._keys.log(epoch))
 
     async def switch(self, new: Stored, log_bytes: int) -> None:
         """Makes a snapshot that is not ahead of the head the one to begin with, and trims the log to the former one.
         `log_bytes`: what the log has grown by since it was made."""
         manifest, former = new.manifest, self.manifest
-        words: list[Word] = [self.head.header, manifest.header, manifest.signature]
+        words: list[Word] = [self.head.header, manifest.header, manifest.signature, new.size]
         words += [self._keys.chunks(manifest), len(manifest.checksums)]
         words += [self._keys.chunks(former), len(former.checksums), EXPIRY_S]
         words += [f"{former.position.revision + 1}-0", log_bytes]
         entries = await self._run(_SWITCH, words)
         self.manifest, self.log_bytes = manifest, log_bytes
-        self._content = Content(manifest.header, new.size, entries, last=self._content.last if entries else b"")
+        kept = self._content if entries else _EMPTY
+        self._content = kept._replace(manifest=manifest.header, snapshot_bytes=new.size, entries=entries)
 
     async def _run(self, script: Script, words: list[Word]) -> int:
         epoch = self.manifest.position.epoch
@@ -210,7 +229,7 @@ async def reset(
     """Begins anew, with a snapshot and an empty log, in the place of what `former` is the head of."""
     manifest, size = new
     epoch, chunks = manifest.position.epoch, keys.chunks(manifest)
-    words: list[Word] = [former.header, head.header, head.signature, manifest.header, manifest.signature]
+    words: list[Word] = [former.header, head.header, head.signature, manifest.header, manifest.signature, size]
     words += [chunks, len(manifest.checksums), EXPIRY_S]
     for snapshot in outdated.snapshots:
         if keys.chunks(snapshot) != chunks:
@@ -223,12 +242,16 @@ async def reset(
 
 def _written(answer: int, keys: Keys) -> int:
     if answer < 0:
-        raise _damaged(keys.head)
+        raise FeedUnavailable(_not_as_written(keys.head))
     return answer
 
 
-def _damaged(key: str) -> FeedUnavailable:
-    return FeedUnavailable(f"{key} in Redis is not as it was written: deleted, trimmed or overwritten")
+def _damaged(key: str) -> Damaged:
+    return Damaged(_not_as_written(key))
+
+
+def _not_as_written(key: str) -> str:
+    return f"{key} in Redis is not as it was written: deleted, trimmed or overwritten"
 
 
 def _id(part: ChangePart) -> bytes:

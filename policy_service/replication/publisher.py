@@ -9,7 +9,9 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 
+from policy_service.domain.changes import Position
 from policy_service.domain.feed import ChangePart, Feed, Head, Manifest
 from policy_service.errors import (
     FeedUnavailable,
@@ -19,7 +21,7 @@ from policy_service.errors import (
     RevisionCompacted,
     UnknownFormat,
 )
-from policy_service.replication.publication import Outdated, Publication, Stored, inspect, reset, store
+from policy_service.replication.publication import Damaged, Outdated, Publication, Stored, inspect, reset, store
 from policy_service.replication.redis_connection import TIMEOUT_S, RedisConnection, RedisLocation
 from policy_service.replication.redis_layout import Keys, StoredHead, read_head, read_manifest
 
@@ -29,6 +31,7 @@ FOREIGN_S = 10.0  # the head of another epoch that is older was left behind
 RIVAL_S = 2.0  # a head of this epoch, from another process, that has not changed for so long was left behind
 RENEW_PAUSE_S = 75.0  # after a snapshot that was no newer; the feed keeps one for a while
 SOURCE_TIMEOUT_S = 10.0  # heads come more often
+CATCH_UP_POLL_S = 0.01
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 2.0
 
@@ -58,7 +61,8 @@ class Publisher:
         self._problem: str | None = ""  # the last that was reported; at first nothing was
         self._seen = b"", 0.0  # the header that was seen last, and since when
         self._published: Manifest | None = None
-        self._log_ended = False
+        self._head: Position | None = None  # what Redis was brought to
+        self._begin_anew = False
         self._renewing: asyncio.Task[Stored | None] | None = None
         self._renewed_from = 0  # log_bytes when that began
         self._renew_at = 0.0
@@ -72,6 +76,8 @@ class Publisher:
                 mine, head = (await self._source.head()).head, _read(stored)
                 if head is not None and head.position.epoch == mine.position.epoch:
                     await self._is_in_log(head, mine)
+        except UnknownFormat:
+            pass  # `run` sees to it
         except TimeoutError:
             self._note(f"{self._where}: no answer within {timeout_s:g} s")
         except PolicyError as error:
@@ -93,6 +99,16 @@ class Publisher:
             delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             await asyncio.sleep(delay_s)
 
+    async def catch_up(self, timeout_s: float) -> None:
+        """Returns when Redis has all that was committed, if it can have that in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._problem is None and await self._is_behind():  # noqa: ASYNC110 - two tasks move it
+                    await asyncio.sleep(CATCH_UP_POLL_S)
+
+    async def _is_behind(self) -> bool:
+        return self._head != (await self._source.head()).head.position
+
     async def close(self) -> None:
         """Ends connections."""
         await self._redis.close()
@@ -112,12 +128,12 @@ class Publisher:
     async def _publish(self) -> None:
         """One session. Ends with what goes wrong."""
         publication = await self._begin()
-        self._published, self._log_ended = publication.manifest, False
+        self._published, self._begin_anew = publication.manifest, False
         try:
             async with contextlib.aclosing(self._source.changes(publication.start)) as items:
                 await self._copy(items, publication)
-        except RevisionCompacted:
-            self._log_ended = True
+        except (RevisionCompacted, Damaged):
+            self._begin_anew = True
             raise
         finally:
             self._published = publication.manifest
@@ -133,13 +149,21 @@ class Publisher:
                 size += len(item.payload)
                 if size < BATCH_BYTES:
                     continue
-            await publication.append(parts, item if isinstance(item, Head) else (await self._source.head()).head)
+            head = item if isinstance(item, Head) else await self._head_after(parts, publication)
+            await publication.append(parts, head)
+            self._head = publication.head.position
             parts, size = [], 0
             if time.monotonic() >= check_at:
                 await publication.check()
                 self._note(None)
                 check_at = time.monotonic() + CHECK_S
             await self._renew_if_due(publication)
+
+    async def _head_after(self, parts: list[ChangePart], publication: Publication) -> Head:
+        """The head while the log is still behind: no further than the log, or followers would miss what is to come."""
+        whole = [part.position for part in parts if part.last]
+        head = replace((await self._source.head()).head, position=whole[-1] if whole else publication.head.position)
+        return replace(head, signature=self._sign(head.signed))
 
     async def _next(self, items: AsyncGenerator[ChangePart | Head, None]) -> ChangePart | Head:
         try:
@@ -185,11 +209,11 @@ class Publisher:
         """Goes on where Redis stands, or begins anew. Raises ForeignEpoch when what is there is another's."""
         stored = await read_head(self._redis, self._keys)
         head = await self._continuable(stored)
-        if head is not None and not self._log_ended:
+        if head is not None and not self._begin_anew:
             manifest = await self._manifest(head.position.epoch)
             if manifest is not None and self._sign(manifest.signed) == manifest.signature:
                 content = await inspect(self._redis, self._keys, manifest)
-                if content.goes_on(manifest, head):
+                if content.goes_on(manifest, head, stored.entries):
                     return Publication(self._redis, self._keys, manifest, head, content, stored.log_bytes)
         return await self._rebuild(stored)
 

@@ -13,7 +13,7 @@ from policy_service.replication.redis_connection import TIMEOUT_S, RedisConnecti
 from policy_service.replication.redis_layout import Keys, read_head, read_manifest
 
 BLOCK_S = 0.5  # how long Redis waits for new changes; then the head is read
-READ_AT_ONCE = 16  # parts, each of at most about 1 MiB
+READ_AT_ONCE = 8  # parts, each of at most about 1 MiB
 TRIES = 5  # for a snapshot that is being replaced
 TRY_AGAIN_S = 0.2
 _LAST_PART = 2**64 - 1

@@ -1,9 +1,10 @@
 """How policy lies in Redis, under a prefix:
 
-- `<prefix>:head`, a hash: header and signature of the newest head, written_at in microseconds of Redis's clock, and
-  log_bytes, what the log has grown by since the snapshot;
+- `<prefix>:head`, a hash: header and signature of the newest head, written_at in microseconds of Redis's clock,
+  log_bytes, what the log has grown by since the snapshot, and how many entries it has;
 - `<prefix>:<epoch>:log`, a stream: header, payload and signature of the parts, with ids `<revision>-<part>`;
-- `<prefix>:<epoch>:snapshot`, a hash: header and signature of the newest snapshot's manifest;
+- `<prefix>:<epoch>:snapshot`, a hash: header and signature of the newest snapshot's manifest, and size, the bytes of
+  its chunks;
 - `<prefix>:<epoch>:snapshot:<revision>:<tag>:<n>`, texts: its chunks. The tag is of the manifest, so that the chunks of
   two snapshots of one revision never mix.
 
@@ -40,9 +41,9 @@ class Keys:
 
 _READ_HEAD = Script("""
 local time = redis.call('TIME')
-local head = redis.pcall('HMGET', KEYS[1], 'header', 'signature', 'written_at', 'log_bytes')
+local head = redis.pcall('HMGET', KEYS[1], 'header', 'signature', 'written_at', 'log_bytes', 'entries')
 if head.err then head = {} end
-return {time[1], time[2], head[1] or '', head[2] or '', head[3] or '', head[4] or ''}
+return {time[1], time[2], head[1] or '', head[2] or '', head[3] or '', head[4] or '', head[5] or ''}
 """)
 
 
@@ -54,6 +55,7 @@ class StoredHead(NamedTuple):
     signature: bytes
     age_s: float | None
     log_bytes: int
+    entries: int
 
     def read(self) -> Head:
         """Raises Malformed and UnknownFormat."""
@@ -62,10 +64,11 @@ class StoredHead(NamedTuple):
 
 async def read_head(redis: RedisConnection, keys: Keys) -> StoredHead:
     """Head and time are read in one step. Raises FeedUnavailable."""
-    seconds, microseconds, header, signature, written_at, log_bytes = await redis.run(_READ_HEAD, [keys.head], [])
+    seconds, microseconds, header, signature, *numbers = await redis.run(_READ_HEAD, [keys.head], [])
+    written_at, log_bytes, entries = (int(number) if number.isdigit() else None for number in numbers)
     now = int(seconds) * 1_000_000 + int(microseconds)
-    age_s = (now - int(written_at)) / 1_000_000 if written_at.isdigit() else None
-    return StoredHead(header, signature, age_s, int(log_bytes) if log_bytes.isdigit() else 0)
+    age_s = None if written_at is None else (now - written_at) / 1_000_000
+    return StoredHead(header, signature, age_s, log_bytes or 0, entries or 0)
 
 
 async def read_manifest(redis: RedisConnection, keys: Keys, epoch: str) -> Manifest | None:

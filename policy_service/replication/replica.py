@@ -37,7 +37,7 @@ from policy_service.replication.loading import Taker, collector_paused, in_slice
 POLLS_A_STALENESS = 5  # heads asked for within max_staleness_s
 MAX_POLL_S = 1.0
 FIRST_DELAY_S = 0.1
-MAX_DELAY_S = 5.0
+MAX_DELAY_S = 2.0
 MAX_LOGGED = 100  # different problems before the policy has caught up again
 
 log = logging.getLogger(__name__)
@@ -134,10 +134,16 @@ class Replica:
                 tasks.create_task(self._keep_following())
                 tasks.create_task(self._keep_asking())
         finally:
-            if self._cache is not None:
-                self._cache.close()
-            for task in self._releases:
-                task.cancel()
+            await self.close()
+
+    async def close(self) -> None:
+        """To be awaited when `run` has ended, and also when it never began: a task that is cancelled at once does not.
+        The feed is the caller's to close."""
+        if self._cache is not None:
+            self._cache.close()
+        for task in self._releases:
+            task.cancel()
+        await asyncio.gather(*self._releases, return_exceptions=True)
 
     async def _keep_following(self) -> None:
         """Sessions, one after the other; later and later, until one has caught up."""
@@ -293,9 +299,16 @@ class Replica:
             self._reload = True
             return
         self._compare(working, working.position, head)
-        if working is self.state and head.position == working.position and not self._reload:
+        if head.position != working.position:
+            return
+        if working is not self.state and self.feed.authoritative:
+            self._moved(working, went_back=True)
+            await self._keep_snapshot(working)
+        if working is self.state and not self._reload:
             self.failure, self._caught_up = None, True
             self._logged.clear()
+            if self._cache is not None:
+                self._cache.caught_up()
 
     def _keep(self, parts: Iterable[ChangePart]) -> None:
         self.counters["change_sets_applied"] += 1
@@ -303,12 +316,13 @@ class Replica:
             for part in parts:
                 self._cache.append(part)
 
-    def _moved(self, working: State) -> None:
-        """The state of the session has come to another revision."""
+    def _moved(self, working: State, went_back: bool = False) -> None:
+        """The state of the session has come to another revision. Within an epoch what is served never goes back, but
+        on the authority's word that nothing is newer: a snapshot may be older than what is served."""
         if working.discarded:
             self._release(working.discard())
         if working is not self.state:
-            if not self._may_serve(working):
+            if not (went_back or self._may_serve(working)):
                 return
             self._serve(working)
         self._freshness.applied(working.position.revision)
@@ -338,11 +352,9 @@ class Replica:
         return state
 
     def _may_serve(self, working: State) -> bool:
-        """Within an epoch a replica goes back on the authority's word alone."""
         served = self.state
         return (
             served is None
-            or self.feed.authoritative
             or served.position.epoch != working.position.epoch
             or served.position.revision <= working.position.revision
         )

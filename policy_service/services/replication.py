@@ -43,17 +43,21 @@ class ReplicationService:
                     snapshot = await self._feed.snapshot()
                     yield pb.WatchResponse(snapshot=manifest_message(snapshot.manifest))
                     async for chunk in snapshot.chunks:
+                        self._refuse_when_ended()
                         yield pb.WatchResponse(chunk=pb.SnapshotChunk(payload=chunk))
                     position = snapshot.manifest.position
                 with contextlib.suppress(RevisionCompacted):
                     async with contextlib.aclosing(self._changes(position)) as events:
                         async for event in events:
-                            if self._ended:
-                                raise FeedUnavailable("the authority is shutting down")
+                            self._refuse_when_ended()
                             yield event
                 position = None
         finally:
             self._watchers -= 1
+
+    def _refuse_when_ended(self) -> None:
+        if self._ended:
+            raise FeedUnavailable("the authority is shutting down")
 
     async def _changes(self, position: Position) -> AsyncGenerator[pb.WatchResponse, None]:
         async with contextlib.aclosing(self._feed.changes(position)) as items:

@@ -57,7 +57,7 @@ async def test_random_messages(fuzzed: Rpc, name: str) -> None:
 
     drawn: list = []
     batches()
-    assert len(drawn) > 100
+    assert len(drawn) > 100 or not method.input_type.fields
     answers = [await outcome(fuzzed.call(name, request)) for request in drawn]
     assert {type(answer) for answer in answers} <= {Failure, GetMessageClass(method.output_type)}
 

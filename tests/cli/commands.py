@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +66,53 @@ async def run_and_answer(*arguments: str, answer: str, meanwhile: Callable[[], A
     finally:
         os.close(ours)
     return Ended(process.returncode or 0, (asked + out).decode(), err.decode())
+
+
+class Running:
+    """A command that goes on until it is interrupted; the lines that it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = asyncio.gather(self._read(process.stdout, self.out), self._read(process.stderr, self.err))
+
+    async def _read(self, stream: asyncio.StreamReader | None, lines: list[str]) -> None:
+        assert stream is not None
+        async for line in stream:
+            lines.append(line.decode().rstrip("\n"))
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    async def ended(self) -> int:
+        """The exit status."""
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._readers
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        if not self.has_ended:
+            self._process.kill()
+        await self.ended()
+
+
+@asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[Running]:
+    """Runs the command until the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=_environment({})
+    )
+    command = Running(process)
+    try:
+        yield command
+    finally:
+        await command.kill()
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:

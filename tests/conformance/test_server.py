@@ -1,4 +1,5 @@
-"""The decision cases through a real server: every world built by AdminService, every question asked in three ways."""
+"""The decision cases through real servers: every world built by AdminService, every question asked in three ways of
+the authority and of a replica, and of a local policy."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from policy_client import LocalPolicy
 from policy_service.v1.access_pb2 import (
     BatchCheckModelAccessRequest,
     CheckModelAccessResponse,
@@ -22,6 +24,7 @@ from policy_service.v1.admin_pb2 import (
 from policy_service.v1.resources_pb2 import MemberLimits
 from tests.conformance.cases import WORLDS, Case, World
 from tests.support.messages import check, model
+from tests.support.replicas import equal, following
 from tests.support.rpc import Rpc, connect
 
 
@@ -58,17 +61,41 @@ def expected(case: Case) -> dict[str, Any]:
     return told
 
 
+async def assert_answers(rpc: Rpc, cases: list[Case], revision: str) -> list[CheckModelAccessResponse]:
+    """A server's answers to all the cases, at this revision, are as expected; returns them."""
+    checks = [check(case.team, case.user, case.model) for case in cases]
+    request = BatchCheckModelAccessRequest(checks=checks, at_least_revision=revision)
+    batch = await rpc.access.BatchCheckModelAccess(request)
+    answers = []
+    for case, asked, result in zip(cases, checks, batch.results, strict=True):
+        answer = await rpc.access.CheckModelAccess(asked)
+        assert said(case, answer) == expected(case), case.id
+        assert answer.resolved_model
+        assert answer.HasField("limits") == answer.allowed
+        assert result.decision == answer, case.id
+        question = ExplainModelAccessRequest(team=case.team, user=case.user, model=case.model)
+        assert (await rpc.access.ExplainModelAccess(question)).decision == answer, case.id
+        answers.append(answer)
+    return answers
+
+
 @pytest.mark.parametrize(("world", "cases"), WORLDS, ids=[world.name for world, _ in WORLDS])
-async def test_decides(server, world: World, cases: list[Case]) -> None:
-    async with connect(server.target) as rpc:
+async def test_decides(start_server, world: World, cases: list[Case]) -> None:
+    """The replica and the local policy follow while the world is built."""
+    authority = await start_server(database=None)
+    replica = await start_server(follow=following(authority.target))
+    async with (
+        connect(authority.target) as rpc,
+        connect(replica.target) as to_replica,
+        LocalPolicy(f"grpc://{authority.target}", revision_wait_s=60) as policy,
+    ):
+        await policy.wait_until_fresh(60)
+        await equal(to_replica, rpc)
         await build(rpc, world)
-        checks = [check(case.team, case.user, case.model) for case in cases]
-        batch = await rpc.access.BatchCheckModelAccess(BatchCheckModelAccessRequest(checks=checks))
-        for case, asked, result in zip(cases, checks, batch.results, strict=True):
-            answer = await rpc.access.CheckModelAccess(asked)
-            assert said(case, answer) == expected(case), case.id
-            assert answer.resolved_model
-            assert answer.HasField("limits") == answer.allowed
-            assert result.decision == answer, case.id
-            question = ExplainModelAccessRequest(team=case.team, user=case.user, model=case.model)
-            assert (await rpc.access.ExplainModelAccess(question)).decision == answer, case.id
+        revision = await rpc.head()
+        answers = await assert_answers(rpc, cases, revision)
+        assert await assert_answers(to_replica, cases, revision) == answers
+        for case, answer in zip(cases, answers, strict=True):
+            local = await policy.check(case.team, case.user, case.model, at_least_revision=revision)
+            assert local == answer, case.id
+            assert policy.decide(case.team, case.user, case.model).allowed == answer.allowed

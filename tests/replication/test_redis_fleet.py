@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from policy_client import AccessClient, AdminClient, LocalPolicy
 from policy_service.config import Config
+from policy_service.domain.feed import ChangePart, Head
+from policy_service.replication import publisher
+from policy_service.replication.publication import Publication
 from policy_service.replication.publisher import FOREIGN_S
 from policy_service.server import Server
 from policy_service.v1.access_pb2 import CheckModelAccessResponse
@@ -101,6 +107,8 @@ async def test_a_database_put_back_with_cp_begins_a_new_epoch(stage: Stage, tmp_
     )
     async with running(again) as server, AdminClient(server.addresses[0]) as admin:
         lost = await admin.create_team(team("lost"))
+        async with AccessClient(server.addresses[0], timeout_s=5) as access:
+            await until_equal(access, [stage.replica])
         answer = await stage.replica.check("lost", "", "m", at_least_revision=lost.revision)
         assert answer.revision == lost.revision
     database.write_bytes(old)
@@ -139,3 +147,27 @@ async def test_an_authority_begins_where_redis_is_away(stage: Stage, tmp_path: P
             assert not (await status_of(access)).last_error
     finally:
         await server.stop()
+
+
+async def test_a_backlog_is_published_no_further_than_the_log(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches; after each the head is where the log ends, so that whoever begins there gets on."""
+    monkeypatch.setattr(publisher, "BATCH_BYTES", 1)
+    heads: list[tuple[int, int]] = []
+    append = Publication.append
+
+    async def seen(self: Publication, parts: Sequence[ChangePart], head: Head) -> None:
+        await append(self, parts, head)
+        heads.extend((part.position.revision, head.position.revision) for part in parts if part.last)
+
+    monkeypatch.setattr(Publication, "append", seen)
+    stage.redis.pause()
+    try:
+        for number in range(30):
+            await stage.admin.create_team(team(f"waiting-{number}"))
+    finally:
+        stage.redis.resume()
+    await until_equal(stage.authority, [stage.replica])
+    assert len(heads) >= 30
+    assert [pair for pair in heads if pair[0] != pair[1]] == []

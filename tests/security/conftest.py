@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+import policy_service.roles
 import policy_service.server
 from policy_service.authority.authority import Authority
 from policy_service.store.protocol import LogFilter
@@ -70,7 +71,7 @@ def photograph(monkeypatch: pytest.MonkeyPatch) -> Photograph:
             super().__init__(*args, **kwargs)
             authorities.append(self)
 
-    monkeypatch.setattr(policy_service.server, "Authority", Seen)
+    monkeypatch.setattr(policy_service.roles, "Authority", Seen)
 
     async def take() -> list[Any]:
         assert authorities

@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from policy_service.v1 import access_pb2, admin_pb2
+from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
 
 from .examples import EXAMPLES
 
@@ -30,6 +30,10 @@ REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 SERVICES: dict[str, tuple[ServiceDescriptor, str]] = {
     "policy_service.v1.AccessService": (access_pb2.DESCRIPTOR.services_by_name["AccessService"], "check"),
     "policy_service.v1.AdminService": (admin_pb2.DESCRIPTOR.services_by_name["AdminService"], "admin"),
+    "policy_service.v1.ReplicationService": (
+        replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"],
+        "replicate",
+    ),
     "grpc.health.v1.Health": (HEALTH, NOTHING),
     "grpc.reflection.v1.ServerReflection": (REFLECTION, ANY),
     "grpc.reflection.v1alpha.ServerReflection": (REFLECTION, ANY),
@@ -92,6 +96,12 @@ async def codes(channel: grpc.aio.Channel, metadata: Metadata = ()) -> dict[str,
 def refused(code: grpc.StatusCode) -> dict[str, grpc.StatusCode]:
     """What `codes` returns when every RPC that needs something of its caller ends with this code."""
     return {rpc.path: grpc.StatusCode.OK if rpc.needs == NOTHING else code for rpc in RPCS}
+
+
+def checks_alone() -> dict[str, grpc.StatusCode]:
+    """What `codes` returns for who may check and no more."""
+    denied = ("replicate", "admin")
+    return {rpc.path: grpc.StatusCode.PERMISSION_DENIED if rpc.needs in denied else grpc.StatusCode.OK for rpc in RPCS}
 
 
 def passed() -> dict[str, grpc.StatusCode]:

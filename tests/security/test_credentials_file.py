@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from policy_service.config import Address, Config
+from policy_service.addresses import Address
+from policy_service.config import Config
 from policy_service.errors import StartupError, Unauthenticated
 from policy_service.server import Server
 from policy_service.services.auth import parse_credentials

@@ -199,13 +199,13 @@ async def test_a_change_while_the_server_starts_is_noticed(
     start_server: Any, connect: Connect, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loading a large database takes long enough for a revocation."""
-    open_store = Server._open_store
+    start_role = Server._start_role
 
-    async def opening(server: Server) -> Any:
+    async def starting(server: Server, owns_process: bool) -> Any:
         overwrite(file, NEW_TEXT)
-        return await open_store(server)
+        return await start_role(server, owns_process)
 
-    monkeypatch.setattr(Server, "_open_store", opening)
+    monkeypatch.setattr(Server, "_start_role", starting)
     caller = Caller(connect((await start_server(credentials=file, database=None)).target))
     await eventually(lambda: caller.knows(NEW), "the new token is known", deadline_s=2)
     assert await caller.code(OLD) == UNAUTHENTICATED

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from policy_service.config import Address, Config
+from policy_service.addresses import Address
+from policy_service.config import Config
 from policy_service.errors import StartupError
 
 TLS: dict[str, Any] = {"tls_cert": Path("cert.pem"), "tls_key": Path("key.pem")}

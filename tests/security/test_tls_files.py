@@ -10,7 +10,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from policy_service.config import Address, Config
+from policy_service.addresses import Address
+from policy_service.config import Config
 from policy_service.errors import StartupError
 from policy_service.server import Server
 

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from policy_service.v1 import access_pb2 as access
 from policy_service.v1 import admin_pb2 as admin
+from policy_service.v1 import replication_pb2 as replication
 from policy_service.v1.resources_pb2 import MemberLimits, Team
 from tests.support.messages import ALL, NONE, check, group, member, model, only, team
 from tests.support.rpc import METHODS, Rpc
@@ -38,6 +39,9 @@ EXAMPLES: dict[str, Message] = {
     "ListModels": admin.ListModelsRequest(),
     "DeleteModels": admin.DeleteModelsRequest(names=["spare"]),
     "ListAuditEvents": admin.ListAuditEventsRequest(),
+    "Watch": replication.WatchRequest(epoch="0123456789abcdef", revision=3, hash="0" * 64),
+    "GetHead": replication.GetHeadRequest(),
+    "GetStatus": replication.GetStatusRequest(),
 }
 assert EXAMPLES.keys() == METHODS.keys(), "a new RPC needs an example"
 

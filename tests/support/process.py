@@ -54,8 +54,11 @@ class Serving:
     def target(self) -> str:
         return self.announced("listen")
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     async def ended(self) -> int:
         """The exit status."""
@@ -90,9 +93,9 @@ async def launch(database: Path, *options: str, listen: str = "127.0.0.1:0") -> 
 
 
 @asynccontextmanager
-async def serving(database: Path, *options: str) -> AsyncIterator[Serving]:
+async def serving(database: Path, *options: str, listen: str = "127.0.0.1:0") -> AsyncIterator[Serving]:
     """A server that is killed at the end, if it still runs."""
-    server = await launch(database, *options)
+    server = await launch(database, *options, listen=listen)
     try:
         yield await server.started()
     finally:

@@ -16,16 +16,18 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
-from policy_service.v1 import access_pb2, admin_pb2
+from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
 from policy_service.v1.access_pb2 import CheckModelAccessRequest
 from policy_service.v1.access_pb2_grpc import AccessServiceStub
 from policy_service.v1.admin_pb2_grpc import AdminServiceStub
+from policy_service.v1.replication_pb2_grpc import ReplicationServiceStub
 
 DEADLINE_S = 60.0  # far more than anything needs; a test that hangs fails instead
 ACCESS = access_pb2.DESCRIPTOR.services_by_name["AccessService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+REPLICATION = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
 METHODS: dict[str, MethodDescriptor] = {
-    method.name: method for service in (ACCESS, ADMIN) for method in service.methods
+    method.name: method for service in (ACCESS, ADMIN, REPLICATION) for method in service.methods
 }
 MUTATIONS = [name for name, method in METHODS.items() if "request_id" in method.input_type.fields_by_name]
 DETAILS = {
@@ -54,22 +56,33 @@ class Rpc:
         self.channel, self.target = channel, target
         self.access: Any = _Deadlined(AccessServiceStub(channel))
         self.admin: Any = _Deadlined(AdminServiceStub(channel))
+        self.replication: Any = _Deadlined(ReplicationServiceStub(channel))
         self.health: Any = _Deadlined(HealthStub(channel))
 
     def call(self, rpc: str, request: Message) -> Awaitable[Any]:
-        """Calls an RPC of either service by its name."""
-        stub = self.access if METHODS[rpc].containing_service is ACCESS else self.admin
-        return getattr(stub, rpc)(request)
+        """Calls an RPC of any service by its name. Of a stream the first message counts."""
+        stubs = {ACCESS: self.access, ADMIN: self.admin, REPLICATION: self.replication}
+        call = getattr(stubs[METHODS[rpc].containing_service], rpc)(request)
+        return _first(call) if METHODS[rpc].server_streaming else call
 
     def send(self, method: MethodDescriptor, encoded: bytes) -> Awaitable[bytes]:
         """Calls an RPC with bytes that need not be a message."""
         path = f"/{method.containing_service.full_name}/{method.name}"
+        if method.server_streaming:
+            return _first(self.channel.unary_stream(path)(encoded, timeout=DEADLINE_S))
         return self.channel.unary_unary(path)(encoded, timeout=DEADLINE_S)
 
     async def head(self) -> str:
         """The revision the server is at."""
         answer = await self.access.CheckModelAccess(CheckModelAccessRequest(team="nobody", model="nothing"))
         return str(answer.revision)
+
+
+async def _first(call: Any) -> Any:
+    try:
+        return await call.read()
+    finally:
+        call.cancel()
 
 
 @asynccontextmanager

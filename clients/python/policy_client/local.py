@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ from typing import Self
 import grpc
 
 from policy_client.access import DEFAULT_RETRY, AccessClient
-from policy_client.connection import TLS, Connection
+from policy_client.connection import TLS, Connection, checked_timeout
 from policy_client.errors import (
     DeadlineExceeded,
     FieldViolation,
@@ -33,6 +34,7 @@ from policy_service.replication.replica import Condition
 from policy_service.v1 import access_pb2 as pb
 
 WAIT_STEP_S = 0.02
+MIN_TIMEOUT_S = 0.001
 
 
 class LocalPolicy:
@@ -48,7 +50,7 @@ class LocalPolicy:
     when one is given; that client stays the caller's to close.
 
     Use it in the event loop it was started in. Raises ValueError for options that do not fit together or files that
-    cannot be used.
+    cannot be used, OSError for a TLS file that cannot be read.
     """
 
     def __init__(
@@ -86,29 +88,37 @@ class LocalPolicy:
             raise ValueError(str(error)) from None
         self._connection: Connection | None = None
         if address is not None:
-            target = address.text
+            if tls is None and not address.is_local:
+                raise ValueError(f"{address.text} is another machine: give tls, so that nobody else answers")
             self._connection = Connection(
-                target, token=token, tls=tls, channel=None, retry=DEFAULT_RETRY, timeout_s=5.0
+                address.text, token=token, tls=tls, channel=None, retry=DEFAULT_RETRY, timeout_s=5.0
             )
+        elif token is not None or tls is not None:
+            raise ValueError("token and tls are for the authority; with Redis give its address, too, or leave them out")
         self._remote = remote
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to follow; returns as soon as a state cache is read. Raises ValueError for a key or URL that cannot be
-        used."""
-        if self._following is not None:
-            return
+        """Begins to follow; returns as soon as a state cache is read. May be called once. Raises ValueError for a key
+        or URL that cannot be used."""
         feed = None
-        if self._connection is not None:
-            location = f"grpc://{self._follow.authority_address.text}"  # type: ignore[union-attr]
-            feed = GrpcFeed(self._connection.channel, location, self._connection.metadata)
+        address = self._follow.authority_address
         try:
-            self._replica = make_replica(self._follow, feed, owns_process=False)
+            if self._connection is not None and address is not None:
+                feed = GrpcFeed(self._connection.channel, f"grpc://{address.text}", self._connection.metadata)
+            replica = make_replica(self._follow, feed, owns_process=False)
         except errors.StartupError as error:
+            await self.close()
             raise ValueError(str(error)) from None
-        self._source = source_of(self._follow, self._replica)
-        await self._replica.begin()
-        self._following = asyncio.create_task(self._replica.run(), name="policy_client.LocalPolicy")
+        try:
+            await replica.begin()
+        except BaseException:
+            await replica.close()
+            await replica.feed.close()
+            await self.close()
+            raise
+        self._replica, self._source = replica, source_of(self._follow, replica)
+        self._following = asyncio.create_task(replica.run(), name="policy_client.LocalPolicy")
 
     # How it is
 
@@ -135,11 +145,14 @@ class LocalPolicy:
         return "" if failure is None else failure.message
 
     async def wait_until_fresh(self, timeout_s: float) -> None:
-        """Returns once the policy is fresh. Raises DeadlineExceeded, with what stands in the way."""
+        """Returns once the policy is fresh. Raises DeadlineExceeded, with what stands in the way, and Unavailable when
+        this is not started, or closed."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.condition is not Condition.FRESH:  # noqa: ASYNC110 - the clock decides, too
+                self._refuse_unless_following("wait_until_fresh")
+                while self.condition is not Condition.FRESH:
                     await asyncio.sleep(WAIT_STEP_S)
+                    self._refuse_unless_following("wait_until_fresh")
         except TimeoutError:
             words = (
                 f"the policy is {self.condition} after {timeout_s:g} s: {self.last_error or 'nothing was heard yet'}"
@@ -152,36 +165,58 @@ class LocalPolicy:
         """The bare decision, from this process alone, in microseconds. Raises InvalidArgument for a bad request and
         Unavailable when there is no policy that may be used."""
         _refuse_malformed(team, user, model)
-        return decide(self._read().state, team, user, model)
+        return decide(self._read("decide").state, team, user, model)
 
     async def check(
         self, team: str, user: str, model: str, *, at_least_revision: str = "", timeout_s: float | None = None
     ) -> pb.CheckModelAccessResponse:
-        """As AccessClient.check, and answered by `remote` where the local policy cannot be used."""
+        """As AccessClient.check, and answered by `remote` where the local policy cannot be used. A revision that is not
+        reached here is PreconditionFailed, also when `remote` does not answer."""
         _refuse_malformed(team, user, model)
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + checked_timeout(timeout_s)
+
+        def remaining_s() -> float | None:
+            return None if deadline is None else deadline - loop.time()
+
         try:
             if at_least_revision:
-                await self._reach(at_least_revision, timeout_s)
-            state, stale = self._read()
-        except (Unavailable, PreconditionFailed):
+                await self._reach(at_least_revision, remaining_s)
+            state, stale = self._read("check")
+        except (Unavailable, PreconditionFailed) as error:
             if self._remote is None:
                 raise
-            return await self._remote.check(team, user, model, at_least_revision=at_least_revision, timeout_s=timeout_s)
+            return await self._ask_remote(team, user, model, at_least_revision, remaining_s(), error)
         decision = decide(state, team, user, model)
         return check_response(decision, team, user, model, revision=state.revision, stale=stale)
 
-    def _read(self) -> Reading:
+    async def _ask_remote(
+        self, team: str, user: str, model: str, revision: str, remaining_s: float | None, refusal: PolicyClientError
+    ) -> pb.CheckModelAccessResponse:
+        assert self._remote is not None  # noqa: S101 - the caller saw to it
+        timeout_s = None if remaining_s is None else max(remaining_s, MIN_TIMEOUT_S)
+        try:
+            return await self._remote.check(team, user, model, at_least_revision=revision, timeout_s=timeout_s)
+        except PolicyClientError as error:
+            if error.may_fail_open and not refusal.may_fail_open:
+                raise refusal from error
+            raise
+
+    def _refuse_unless_following(self, rpc: str) -> None:
         if self._following is None or self._following.done():
-            raise Unavailable(grpc.StatusCode.UNAVAILABLE, "the local policy is not started, or closed", rpc="check")
+            raise Unavailable(grpc.StatusCode.UNAVAILABLE, "the local policy is not started, or closed", rpc=rpc)
+
+    def _read(self, rpc: str) -> Reading:
+        self._refuse_unless_following(rpc)
         try:
             return self._source.read()
         except errors.Unavailable as error:
-            raise Unavailable(grpc.StatusCode.UNAVAILABLE, str(error), rpc="check", reason=error.reason) from None
+            raise Unavailable(grpc.StatusCode.UNAVAILABLE, str(error), rpc=rpc, reason=error.reason) from None
 
-    async def _reach(self, wanted: str, timeout_s: float | None) -> None:
-        self._read()
+    async def _reach(self, wanted: str, remaining_s: Callable[[], float | None]) -> None:
+        self._refuse_unless_following("check")
         try:
-            await self._source.reach(wanted, lambda: timeout_s)
+            await self._source.reach(wanted, remaining_s)
         except errors.PolicyError as error:
             raise _translated(error) from None
 
@@ -191,6 +226,7 @@ class LocalPolicy:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
+            await self._replica.close()
             await self._replica.feed.close()
         if self._connection is not None:
             await self._connection.close()
@@ -226,6 +262,7 @@ def _translated(error: errors.PolicyError) -> PolicyClientError:
             str(error),
             rpc="check",
             reason=error.reason,
+            metadata={"current_revision": error.current} if isinstance(error, errors.RevisionNotReached) else {},
             preconditions=[precondition],
         )
     return Unavailable(grpc.StatusCode.UNAVAILABLE, str(error), rpc="check", reason=error.reason)
