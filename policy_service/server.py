@@ -38,6 +38,9 @@ SERVER_OPTIONS = (
     ("grpc.server.max_pending_requests", 50_000),  # by default grpc cancels what a burst has beyond 1,000
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_time_ms", 20_000),  # a follower that vanished without a word is given up within 30 s
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
 )
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -176,8 +177,11 @@ def serve(
                 refuse_when_stale=when_stale is WhenStale.REFUSE,
                 revision_wait_s=revision_wait,
             )
-        elif follow is not None:
-            raise StartupError("--follow goes with --role replica; an authority follows nobody")
+        else:
+            _refuse_replicas_options(
+                {"--follow": follow, "--authority": authority, "--verify-key": verify_key, "--state-cache": state_cache}
+                | {"--trust-redis": trust_redis}
+            )
         config = Config(
             listen=Address(listen),
             admin_listen=None if admin_listen is None else Address(admin_listen),
@@ -203,6 +207,12 @@ def serve(
         raise typer.Exit(2) from None
     if not healthy:
         raise typer.Exit(1)
+
+
+def _refuse_replicas_options(options: Mapping[str, object]) -> None:
+    for name, given in options.items():
+        if given:
+            raise StartupError(f"{name} goes with --role replica; an authority follows nobody")
 
 
 async def _serve(config: Config) -> bool:

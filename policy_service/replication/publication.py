@@ -109,17 +109,15 @@ class Content(NamedTuple):
             return False
         if not self.entries:
             return head.position == manifest.position
+        base = manifest.position.revision
         revision, part = map(int, self.first.split(b"-"))
-        if (revision, part) > (
-            manifest.position.revision + 1,
-            0,
-        ) or head.position.revision < manifest.position.revision:
+        if (revision, part) > (base + 1, 0) or head.position.revision < base:
             return False
         try:
             last = ChangePart.read(self.last_header, b"", b"")
         except (Malformed, UnknownFormat):
             return False
-        return last.last and last.position == head.position and self.last == _id(last)
+        return last.position == head.position and self.last == _id(last)
 
 
 _EMPTY = Content(b"", 0, 0)

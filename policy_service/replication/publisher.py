@@ -162,7 +162,10 @@ class Publisher:
     async def _head_after(self, parts: list[ChangePart], publication: Publication) -> Head:
         """The head while the log is still behind: no further than the log, or followers would miss what is to come."""
         whole = [part.position for part in parts if part.last]
-        head = replace((await self._source.head()).head, position=whole[-1] if whole else publication.head.position)
+        return await self._head_at(whole[-1] if whole else publication.head.position)
+
+    async def _head_at(self, position: Position) -> Head:
+        head = replace((await self._source.head()).head, position=position)
         return replace(head, signature=self._sign(head.signed))
 
     async def _next(self, items: AsyncGenerator[ChangePart | Head, None]) -> ChangePart | Head:
@@ -295,7 +298,7 @@ class Publisher:
     async def _rebuild(self, stored: StoredHead) -> Publication:
         """Begins anew, in the place of what is there."""
         new = await store(self._redis, self._keys, await self._source.snapshot())
-        head = (await self._source.head()).head
+        head = await self._head_at(new.manifest.position)
         epochs = {head.position.epoch}
         with contextlib.suppress(Malformed, UnknownFormat):
             epochs.add(stored.read().position.epoch)

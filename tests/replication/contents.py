@@ -64,6 +64,12 @@ class Contents:
 
         await _until(is_other)
 
+    async def until_log_has(self, entries: int) -> None:
+        async def has() -> bool:
+            return len(await self.log_ids()) == entries
+
+        await _until(has)
+
     async def until_whole(self, origin: Origin) -> None:
         """Waits until a follower that begins with the snapshot would come to the authority's position."""
 

@@ -267,7 +267,7 @@ class FaultyFeed:
 
     async def head(self) -> HeardHead:
         self.calls["head"] += 1
-        await asyncio.sleep(self.latency_s)
+        await asyncio.sleep(self.latency_s / 2)
         source, age_s = self._source(), 0.0
         if self._shown is None:
             head = source.head_now()
@@ -277,6 +277,7 @@ class FaultyFeed:
             age_s = 0.0 if self.hides_age else now() - self._shown.time
         if self.lies_when_asked:
             head = replace(head, position=lied(head.position))
+        await asyncio.sleep(self.latency_s / 2)
         return HeardHead(self._sent_head(head), age_s)
 
     async def snapshot(self) -> Snapshot:

@@ -266,6 +266,19 @@ async def test_a_set_larger_than_a_part_is_applied_with_its_last_part() -> None:
     assert dump(state) == dump(log.ledger.state)
 
 
+async def applied(log: Log, after: Position, parts: int) -> list[ChangePart]:
+    """The parts that come after the beginning, applied: they must lead to the state."""
+    state, found = State(after.epoch), []
+    taker = Taker(state)
+    async with aclosing(log.feed.changes(after)) as items:
+        for item in await some(items, parts):
+            assert isinstance(item, ChangePart)
+            await taker.take(item)
+            found.append(item)
+    assert dump(state) == dump(log.ledger.state)
+    return found
+
+
 @in_no_time
 async def test_a_set_that_the_store_cuts_and_one_part_holds() -> None:
     """What the store shows of it passes a page; what decides about it does not."""
@@ -274,10 +287,25 @@ async def test_a_set_that_the_store_cuts_and_one_part_holds() -> None:
     labels = {"k": "x" * (PAGE_BYTES // 2)}
     await log.ledger.commit(*(Change(None, team(name, labels=labels)) for name in "abcdefg"))
     await log.grow()
-    async with aclosing(log.feed.changes(beginning)) as items:
-        found = await some(items, 3)
-    assert [item.position.revision for item in found] == [1, 2, 2]
-    assert sum(len(item.payload) for item in found[:2] if isinstance(item, ChangePart)) < 10_000
+    found = await applied(log, beginning, 2)
+    assert [(part.position.revision, part.last) for part in found] == [(1, True), (2, True)]
+    assert sum(len(part.payload) for part in found) < 10_000
+
+
+@in_no_time
+async def test_a_set_of_several_parts_that_the_store_does_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_feed_module, "PART_BYTES", 100)
+    log = await Log.start()
+    beginning = log.position
+    await log.grow()
+    await log.ledger.put(team("t"), *(member("t", f"u{at}") for at in range(20)))
+    await log.grow()
+    found = await applied(log, beginning, 7)
+    assert [(part.position.revision, part.part, part.last) for part in found] == [
+        (1, 0, True),
+        *((2, at, at == 4) for at in range(5)),
+        (3, 0, True),
+    ]
 
 
 @in_no_time

@@ -4,6 +4,7 @@ the authority's state."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 import pytest
 
@@ -177,16 +178,34 @@ async def test_an_old_dump(redis: RedisServer, origin: Origin, feed: RedisFeed, 
     assert origin.begun == 0
 
 
-async def test_an_old_dump_of_a_head_alone(redis: RedisServer, origin: Origin, feed: RedisFeed) -> None:
+@pytest.mark.parametrize("fields", [("header", "signature"), ("header", "signature", "log_bytes", "entries")])
+async def test_an_old_head(redis: RedisServer, origin: Origin, feed: RedisFeed, fields: tuple[str, ...]) -> None:
     contents = Contents(redis)
     async with publishing(origin, redis.location()):
         await contents.until_at(origin)
-        kept = await redis.command("DUMP", await contents.key(":head"))
-        await origin.grow(3)
-        await contents.until_at(origin)
-        await redis.command("RESTORE", await contents.key(":head"), 0, kept, "REPLACE")
-        await contents.until_whole(origin)
+        head = await contents.key(":head")
+        for _ in range(2):
+            old = await redis.command("HMGET", head, *fields)
+            await origin.grow(3)
+            await contents.until_at(origin)
+            await redis.command("HSET", head, *chain(*zip(fields, old, strict=True)))
+            await contents.until_whole(origin)
         await origin.assert_equal(await followed(feed, origin.position))
+
+
+@pytest.mark.parametrize("ending", KEYS)
+async def test_what_was_deleted_is_named(redis: RedisServer, origin: Origin, ending: str) -> None:
+    contents = Contents(redis)
+    async with publishing(origin, redis.location()) as running:
+        await contents.until_at(origin)
+        await origin.grow(5)
+        await contents.until_whole(origin)
+        key = await contents.key(ending)
+        await redis.command("DEL", key)
+        await eventually(lambda: len(running.reports) > 2, "noticed and healed")
+    problem = running.reports[1] or ""
+    assert problem.startswith(key.removesuffix("0"))
+    assert "in Redis is not as it was written: deleted, trimmed or overwritten" in problem
 
 
 async def test_paused_for_longer_than_the_timeouts(redis: RedisServer, origin: Origin, feed: RedisFeed) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from policy_service.domain.feed import Head
+from policy_service.domain.feed import Head, Snapshot
 from policy_service.errors import Unavailable
 from policy_service.replication import publication, publisher
 from policy_service.replication.publisher import Publisher
@@ -111,6 +111,28 @@ async def test_of_two_that_start_at_once_one_publishes(redis: RedisServer, origi
         await _assert_that_it_stays_so(redis, winner)
         assert not loser.is_well
     assert (first if loser is second else second).reports.count(None) == 1
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_is_overtaken_while_it_makes_a_snapshot_gives_way(
+    redis: RedisServer, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await Origin.make()
+    make, is_making, may_go_on = origin.feed.snapshot, asyncio.Event(), asyncio.Event()
+
+    async def snapshot() -> Snapshot:
+        is_making.set()
+        await may_go_on.wait()
+        return await make()
+
+    monkeypatch.setattr(origin.feed, "snapshot", snapshot)
+    async with publishing(origin, redis.location()) as overtaken:
+        await is_making.wait()
+        async with published(other, redis) as overtaking:
+            may_go_on.set()
+            await eventually(lambda: "another authority" in overtaken.problem, "reported")
+            await _assert_that_it_stays_so(redis, other)
+        assert overtaking.reports == [None]
 
 
 async def _assert_that_it_stays_so(redis: RedisServer, winner: Origin) -> None:

@@ -112,8 +112,9 @@ class Machine(RuleBasedStateMachine):
     @rule(name=team_names, found=members_of)
     def set_members(self, name: str, found: list[Any]) -> None:
         """As many as are prepared in slices."""
-        if name in self.origin.state.teams:
-            self.put(*(member(name, user, scope) for user, scope in found))
+        if name not in self.origin.state.teams:
+            self.put(team(name))
+        self.put(*(member(name, user, scope) for user, scope in found))
 
     @rule(name=team_names, user=names)
     def drop_member(self, name: str, user: str) -> None:
@@ -135,90 +136,65 @@ class Machine(RuleBasedStateMachine):
     def trim_the_log(self) -> None:
         self.run(self.origin.forget_log(model("trimmed", self.origin.state.revision)))
 
-    @rule()
-    def begin_epoch(self) -> None:
-        """A database is restored as it should be."""
-        self.run(self.origin.begin_epoch())
-
-    @rule()
-    def remember(self) -> None:
-        """A dump of what the authority is now."""
-        self.contents.append(self.run(_copied(self.origin)))
-
-    @rule(at=st.integers(0, 99))
-    def put_the_database_back(self, at: int) -> None:
-        """By hand. Who follows Redis sees another epoch then, that names the one before, which has to be the replica's;
-        the authority's own followers see it go back."""
+    @rule(how=st.sampled_from(("remember", "restore", "put back", "other")), at=st.integers(0, 99))
+    def change_the_database(self, how: str, at: int) -> None:
+        """It is dumped; or restored as it should be; or an old dump is put back by hand: who follows Redis sees another
+        epoch then, that names the one before, which has to be the replica's, while the authority's own followers see
+        it go back; or another database takes its place."""
         content = self.contents[at % len(self.contents)]
-        if not self.is_told_of_epochs() and content.lineage.position.epoch != self.origin.position.epoch:
-            return
-        self.run(self.origin.go_back_to(content))
-        if not self.feed.authoritative:
+        any_epoch = self.feed.authoritative or self.confirms
+        if how == "remember":
+            self.contents.append(self.run(_copied(self.origin)))
+        elif how == "restore":
             self.run(self.origin.begin_epoch())
-
-    def is_told_of_epochs(self) -> bool:
-        """Whether the replica takes any epoch that the authority has."""
-        return self.feed.authoritative or self.confirms
-
-    @precondition(lambda self: self.is_told_of_epochs())
-    @rule(at=st.integers(0, 99))
-    def begin_with_another_database(self, at: int) -> None:
-        self.run(self.origin.go_back_to(self.contents[at % len(self.contents)], epoch=new_epoch()))
+        elif how == "put back" and (any_epoch or content.lineage.position.epoch == self.origin.position.epoch):
+            self.run(self.origin.go_back_to(content))
+            if not self.feed.authoritative:
+                self.run(self.origin.begin_epoch())
+        elif how == "other" and any_epoch:
+            self.run(self.origin.go_back_to(content, epoch=new_epoch()))
 
     # What happens to the feed
 
-    @rule(faults=st.lists(st.sampled_from(PART_FAULTS), min_size=1, max_size=4))
-    def spoil_parts(self, faults: list[str]) -> None:
+    @rule(faults=st.lists(st.sampled_from(PART_FAULTS), min_size=1, max_size=3), name=team_names, found=members_of)
+    def spoil_parts(self, faults: list[str], name: str, found: list[Any]) -> None:
         self.feed.faults.extend(faults)
+        self.set_members(name, found)
 
-    @rule(faults=st.lists(st.sampled_from(CHUNK_FAULTS), min_size=1, max_size=4), reloads=st.booleans())
-    def spoil_chunks(self, faults: list[str], reloads: bool) -> None:
+    @rule(faults=st.lists(st.sampled_from(CHUNK_FAULTS), min_size=1, max_size=3))
+    def spoil_chunks(self, faults: list[str]) -> None:
         self.feed.chunk_faults.extend(faults)
-        if reloads:
-            self.run(self.origin.forget_log(model("trimmed", self.origin.state.revision)))
+        self.feed.faults.append("drop")
+        self.trim_the_log()
 
-    @rule()
-    def go_down(self) -> None:
-        self.feed.is_down = True
-
-    @rule()
-    def come_up(self) -> None:
-        self.feed.is_down = False
-
-    @rule()
-    def pause_streams(self) -> None:
-        self.feed.pause()
-
-    @rule(seconds=st.sampled_from((0.0, 1.0, 15.0)))
-    def answer_slowly(self, seconds: float) -> None:
-        self.feed.latency_s = seconds
-
-    @rule()
-    def lie(self) -> None:
-        self.feed.lies = True
-
-    @rule()
-    def use_a_newer_format(self) -> None:
-        self.feed.format += 1
+    @rule(how=st.sampled_from(("down", "paused", "slow", "slower", "lies", "newer format")))
+    def begin_trouble(self, how: str) -> None:
+        match how:
+            case "down":
+                self.feed.is_down = True
+            case "paused":
+                self.feed.pause()
+            case "slow":
+                self.feed.latency_s = 1.0
+            case "slower":
+                self.feed.latency_s = 30.0
+            case "lies":
+                self.feed.lies = True
+            case "newer format":
+                self.feed.format += 1
 
     @precondition(lambda self: not self.feed.authoritative)
-    @rule(at=st.integers(0, 99), hides_age=st.booleans())
-    def show_an_old_dump(self, at: int, hides_age: bool) -> None:
+    @rule(how=st.sampled_from(("old", "old, hides its age", "foreign", "frozen")), at=st.integers(0, 99))
+    def show_something_else(self, how: str, at: int) -> None:
         """Its age can be hidden from whoever does not know the clock of its publisher only."""
         content = self.contents[at % len(self.contents)]
-        self.feed.hides_age = hides_age and content.head.publisher in self.feed.heard
+        if how == "foreign" and self.replica.state is not None:
+            content = self.run(_copied(self.foreign))
+        elif how == "frozen":
+            content = self.run(_copied(self.origin))
+        self.feed.hides_age = "hides" in how and content.head.publisher in self.feed.heard
         self.replays = self.replays or self.feed.hides_age
         self.feed.show(content)
-
-    @precondition(lambda self: not self.feed.authoritative and self.replica.state is not None)
-    @rule()
-    def show_another_authority(self) -> None:
-        self.feed.show(self.run(_copied(self.foreign)))
-
-    @precondition(lambda self: not self.feed.authoritative)
-    @rule()
-    def publish_no_more(self) -> None:
-        self.feed.show(self.run(_copied(self.origin)))
 
     @rule()
     def heal(self) -> None:

@@ -14,7 +14,10 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from policy_service.addresses import Address
 from policy_service.v1.access_pb2 import BatchCheckModelAccessRequest
 from policy_service.v1.admin_pb2 import AddMemberRequest, CreateTeamRequest, RemoveMemberRequest
+from tests.security.certificates import Pki
+from tests.security.principals import with_token, write_credentials
 from tests.support import examples
+from tests.support.keys import key_pair
 from tests.support.messages import check, member, team
 from tests.support.paging import members
 from tests.support.process import Serving, serving
@@ -178,3 +181,40 @@ async def test_a_replica_that_was_stopped_does_not_pass_off_old_policy(start_ser
         await asyncio.sleep(1.5)
         running.signal(signal.SIGCONT)
         assert {answer.stale for answer in await asyncio.gather(*calls)} == {True}
+
+
+# The options
+
+
+async def test_all_that_a_replica_can_be_told(start_server: Any, tmp_path: Path) -> None:
+    """TLS, a certificate, a token, a key, a cache, and to refuse when it is stale; half of it by the environment."""
+    pki, (private, public) = Pki(tmp_path), key_pair(tmp_path)
+    credentials = write_credentials(tmp_path / "credentials.yaml", with_token("it", "ps_token", "replicate"))
+    main = await start_server(credentials=credentials, signing_key=private, **pki.mutual_tls)
+    (tmp_path / "token").write_text("ps_token\n")
+    (tmp_path / "client.pem").write_bytes((certificate := pki.certificate("replica"))[0])
+    (tmp_path / "client-key.pem").write_bytes(certificate[1])
+    told = replica(
+        main.target,
+        f"--follow-token-file={tmp_path}/token",
+        f"--follow-tls-ca={pki.client_ca}",
+        "--when-stale=refuse",
+        f"--verify-key={public}",
+    )
+    environment = {
+        "FOLLOW_TLS_CERT": f"{tmp_path}/client.pem",
+        "FOLLOW_TLS_KEY": f"{tmp_path}/client-key.pem",
+        "MAX_STALENESS": "1",
+        "STATE_CACHE": f"{tmp_path}/replica.cache",
+    }
+    async with serving(tmp_path / "none", *told, **environment) as running, connect(running.target) as rpc:
+        found = await in_state(rpc, FRESH)
+        assert running.announced("follow") == found.feed == f"grpc://{main.target}"
+        await rpc.access.CheckModelAccess(check("t", "u", "m"))
+        assert (tmp_path / "replica.cache").exists()
+        await main.stop()
+        await in_state(rpc, STALE)
+        assert "refuse" in (await refused(rpc.access.CheckModelAccess(check("t", "u", "m")), UNAVAILABLE)).message
+        assert await running.stop() == 0
+    assert not (tmp_path / "none").exists(), "a replica has no database"
+    assert "ps_token" not in "".join(running.lines)

@@ -17,7 +17,9 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import PreconditionFailure, RetryInfo
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+import policy_client.connection
 import policy_service.replication.source
+import policy_service.server
 from policy_service.addresses import Address
 from policy_service.config import AuthorityAccess
 from policy_service.store.backup import backup, restore
@@ -34,12 +36,14 @@ from tests.security.principals import overwrite, with_san, with_token, write_cre
 from tests.support import examples
 from tests.support.keys import key_pair
 from tests.support.messages import check, member, team
+from tests.support.proxy import silencing
 from tests.support.replicas import FRESH, STALE, SYNCING, equal, following, in_state, status
 from tests.support.rpc import ACCESS, ADMIN, REPLICATION, Rpc, connect, number_of, refused
 from tests.support.waiting import until
 from tests.support.worlds import MEMBERS, NAMES, TEAMS, USERS, random_world
 
 PRECONDITION, UNAVAILABLE = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
+CHANNEL, SERVER = policy_client.connection._CHANNEL_OPTIONS, policy_service.server.SERVER_OPTIONS
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
@@ -373,6 +377,30 @@ async def test_a_policy_that_is_too_old_is_not_used(start_server: Any) -> None:
         await becomes(rpc, serving=False, follower=False)
         failure = await refused(rpc.access.CheckModelAccess(check("other", "ann", "m")), UNAVAILABLE)
         assert "older than it may be" in failure.message
+
+
+async def test_a_connection_that_goes_silent(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody closes it, nothing comes through: as when the network between is cut, and knows nothing of it afterwards.
+    Both sides notice by themselves. All times are a tenth of what they are."""
+    client = {name: value // 10 if name.endswith("_ms") else value for name, value in CHANNEL.items()}
+    served = [(name, value // 10 if name.endswith("_ms") else value) for name, value in SERVER]
+    monkeypatch.setattr(policy_client.connection, "_CHANNEL_OPTIONS", client)
+    monkeypatch.setattr(policy_service.server, "SERVER_OPTIONS", served)
+    main = await start_server()
+    async with silencing(main.target) as proxy, connect(main.target) as authority:
+        await examples.build(authority)
+        running = await start_server(follow=following(proxy.target, max_staleness_s=1.0))
+        async with connect(running.target) as rpc:
+            await equal(rpc, authority)
+            proxy.silence()
+            await touch(authority, "meanwhile")
+            await equal(rpc, authority)
+
+            async def one_watches() -> bool:
+                return (await status(authority)).watchers == 1
+
+            await until(one_watches, "the authority has given up the connection that is silent")
+            await equal(rpc, authority)
 
 
 # The authority's database is put back

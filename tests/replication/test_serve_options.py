@@ -16,6 +16,10 @@ REDIS = "redis://127.0.0.1:1/0"
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a replica of nothing": (["--role=replica"], "--role replica needs --follow with what to follow"),
     "an authority that follows": ([f"--follow={LOCAL}"], "--follow goes with --role replica; an authority follows"),
+    "an authority with a key to verify by": (["--verify-key=k"], "--verify-key goes with --role replica; an authority"),
+    "an authority with a cache": (["--state-cache=c"], "--state-cache goes with --role replica; an authority follows"),
+    "an authority of an authority": (["--authority=a:1"], "--authority goes with --role replica; an authority follows"),
+    "an authority that trusts": (["--trust-redis"], "--trust-redis goes with --role replica; an authority follows"),
     "no scheme": (["--role=replica", "--follow=127.0.0.1:50051"], "--follow is none of redis://..., rediss://"),
     "another scheme": (["--role=replica", "--follow=http://127.0.0.1:1"], "--follow is none of redis://"),
     "nothing after it": (["--role=replica", "--follow=grpc://"], "'' is no address; give HOST:PORT"),

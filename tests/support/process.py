@@ -77,9 +77,10 @@ class Serving:
         await self.ended()
 
 
-async def launch(database: Path, *options: str, listen: str = "127.0.0.1:0") -> Serving:
-    """Starts a server on a free port, with an environment that configures nothing."""
+async def launch(database: Path, *options: str, listen: str = "127.0.0.1:0", **configured: str) -> Serving:
+    """Starts a server on a free port, with an environment that configures no more than is given."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POLICY_SERVICE_")}
+    environment |= {f"POLICY_SERVICE_{name}": value for name, value in configured.items()}
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
         "serve",
@@ -93,9 +94,11 @@ async def launch(database: Path, *options: str, listen: str = "127.0.0.1:0") -> 
 
 
 @asynccontextmanager
-async def serving(database: Path, *options: str, listen: str = "127.0.0.1:0") -> AsyncIterator[Serving]:
+async def serving(
+    database: Path, *options: str, listen: str = "127.0.0.1:0", **configured: str
+) -> AsyncIterator[Serving]:
     """A server that is killed at the end, if it still runs."""
-    server = await launch(database, *options, listen=listen)
+    server = await launch(database, *options, listen=listen, **configured)
     try:
         yield await server.started()
     finally:

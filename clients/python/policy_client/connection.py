@@ -23,6 +23,7 @@ _Source = bytes | str | os.PathLike[str]
 _CHANNEL_OPTIONS: Mapping[str, int] = {
     "grpc.enable_retries": 0,  # the only retries are those of Connection.call
     "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 5_000,  # how long an attempt to connect may take
     "grpc.max_reconnect_backoff_ms": 1_000,  # a server that restarts is found again within about a second
     # A peer that vanished without a word is given up within 15 s, in the middle of calls.
     "grpc.keepalive_time_ms": 10_000,

@@ -99,8 +99,10 @@ class LocalPolicy:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to follow; returns as soon as a state cache is read. May be called once. Raises ValueError for a key
-        or URL that cannot be used."""
+        """Begins to follow, if it has not; returns as soon as a state cache is read. Raises ValueError for a key or URL
+        that cannot be used."""
+        if self._following is not None:
+            return
         feed = None
         address = self._follow.authority_address
         try:
