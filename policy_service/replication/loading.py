@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from policy_service.domain.changes import Position
 from policy_service.domain.feed import ChangePart, Snapshot
+from policy_service.domain.records import Kind
 from policy_service.domain.state import Prepared, State
 from policy_service.domain.transfer import Unpacker
 from policy_service.errors import DigestMismatch, Malformed, PolicyError, RevisionCompacted
@@ -89,6 +90,9 @@ class Taker:
             return False
         await in_slices(self._prepared.rewrite())
         check_digest(self._prepared.digest, position)
+        dropped = {key.team for key, value in self._prepared.steps if key.kind is Kind.TEAM and value is None}
+        if dropped & self._prepared.members.keys():
+            raise Malformed(f"the set of revision {position.token} drops a team and names members of it")
         self._state.apply(self._prepared, position)
         return True
 

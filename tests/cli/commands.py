@@ -102,11 +102,21 @@ class Running:
         await self.ended()
 
 
+def _take_interrupts() -> None:
+    """Tests that run in the background of a shell ignore SIGINT, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def running(*arguments: str) -> AsyncIterator[Running]:
     """Runs the command until the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=_environment({})
+        COMMAND,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment({}),
+        preexec_fn=_take_interrupts,
     )
     command = Running(process)
     try:

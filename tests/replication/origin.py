@@ -24,7 +24,7 @@ from policy_service.replication.signing import unsigned
 from policy_service.store.memory import MemoryStore
 from tests.store.support import Ledger, dump, member, team
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 Sign = Callable[[bytes], bytes]
 
 

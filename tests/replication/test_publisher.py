@@ -190,6 +190,27 @@ async def test_a_log_that_outgrew_its_snapshot(
             assert 0 < ttls[0] <= publication.EXPIRY_S
 
 
+async def test_an_old_pointer_whose_log_was_trimmed(
+    redis: RedisServer, origin: Origin, feed: RedisFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "LOG_REVISIONS", 10)
+    monkeypatch.setattr(log_feed, "SNAPSHOT_BEHIND", 0)
+    contents = Contents(redis)
+    async with published(origin, redis):
+        pointer = await contents.key(":snapshot")
+        old = await redis.command("HGETALL", pointer)
+        for _ in range(3):
+            former = await contents.pointer()
+            await origin.grow(11)
+            await contents.until_other_pointer(former)
+        await contents.until_at(origin)
+    await redis.command("HSET", pointer, *old)
+    monkeypatch.setattr(publication, "LOG_REVISIONS", 10_000)  # no other reason for a new snapshot
+    origin = origin.restarted()
+    async with published(origin, redis):
+        await origin.assert_equal(await followed(feed, origin.position))
+
+
 async def test_a_log_that_outgrew_its_snapshot_before_a_restart(
     redis: RedisServer, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

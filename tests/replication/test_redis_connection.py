@@ -71,6 +71,7 @@ WRONG = (
     "redis://h/zero",
     "redis://h/0/s3cr3t",
     "redis://h?db=zero",
+    "redis://h?db",
     "redis://h?s3cr3t",
     "redis://h?s3cr3t=1",
     "redis://h?socket_timeout=0",

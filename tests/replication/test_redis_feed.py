@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from policy_service.domain.changes import Position
-from policy_service.domain.feed import ChangePart, Head
+from policy_service.domain.feed import ChangePart, Head, HeardHead
 from policy_service.errors import FeedUnavailable, Malformed, RevisionCompacted, UnknownFormat
 from policy_service.replication import log_feed, redis_feed
 from policy_service.replication.redis_feed import RedisFeed
 from tests.replication import origin as origins
+from tests.replication.contents import Contents
 from tests.replication.origin import LIMIT_S, Origin, eventually, followed, publishing
 from tests.replication.redis_servers import PREFIX, RedisServer, front
 from tests.store.support import member
@@ -140,6 +141,25 @@ async def test_heads_come_while_changes_never_end(redis: RedisServer, origin: Or
                     assert item.position.revision == at
         growing.cancel()
     assert at > start.revision
+
+
+async def test_heads_come_although_each_is_ahead_of_what_was_read(
+    redis: RedisServer, origin: Origin, feed: RedisFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_feed, "BLOCK_S", 0.05)
+    head = feed.head
+
+    async def later_head() -> HeardHead:
+        await origin.grow()
+        await Contents(redis).until_at(origin)
+        return await head()
+
+    async with publishing(origin, redis.location()):
+        await followed(feed, origin.position)
+        monkeypatch.setattr(feed, "head", later_head)
+        items = await _changes(feed, origin.position, 8)
+    assert [type(item) for item in items] == [ChangePart, Head] * 4
+    assert [item.position.revision for item in items] == [2, 2, 3, 3, 4, 4, 5, 5]
 
 
 async def test_heads_come_while_nothing_changes(redis: RedisServer, origin: Origin, feed: RedisFeed) -> None:

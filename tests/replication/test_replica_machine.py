@@ -30,7 +30,7 @@ from policy_service.store.protocol import new_epoch
 from tests.replication.feeds import CHUNK_FAULTS, PART_FAULTS, Chronicle, Content, FaultyFeed, TimelessLoop, replica_of
 from tests.store.support import dump, group, member, model, only, team
 
-EXAMPLES, STEPS = 40, 40  # 1_000 and 60 take ten minutes
+EXAMPLES, STEPS = 50, 40  # 1_000 and 60 take ten minutes
 PHASES = (Phase.generate, Phase.shrink)
 MAX_STALENESS_S = 10.0
 TEAMS = ("t", "é")
@@ -38,6 +38,7 @@ TEAMS = ("t", "é")
 names = st.sampled_from(("ann", "bob", "eve", "zoe", "😀", 'a"b'))
 team_names = st.sampled_from(TEAMS)
 scopes = st.sampled_from((only("a"), only("a", "g"), only("*", excluded=("b",))))
+durations = st.sampled_from((0.0, 0.1, 0.6, 3.0, 12.0, 30.0))
 members_of = st.lists(st.tuples(names, scopes), min_size=1, max_size=6, unique_by=lambda found: found[0])
 
 
@@ -156,10 +157,16 @@ class Machine(RuleBasedStateMachine):
 
     # What happens to the feed
 
-    @rule(faults=st.lists(st.sampled_from(PART_FAULTS), min_size=1, max_size=3), name=team_names, found=members_of)
-    def spoil_parts(self, faults: list[str], name: str, found: list[Any]) -> None:
+    @rule(
+        faults=st.lists(st.sampled_from(PART_FAULTS), min_size=1, max_size=3),
+        name=team_names,
+        found=members_of,
+        seconds=durations,
+    )
+    def spoil_parts(self, faults: list[str], name: str, found: list[Any], seconds: float) -> None:
         self.feed.faults.extend(faults)
         self.set_members(name, found)
+        self.wait(seconds)
 
     @rule(faults=st.lists(st.sampled_from(CHUNK_FAULTS), min_size=1, max_size=3))
     def spoil_chunks(self, faults: list[str]) -> None:
@@ -167,8 +174,8 @@ class Machine(RuleBasedStateMachine):
         self.feed.faults.append("drop")
         self.trim_the_log()
 
-    @rule(how=st.sampled_from(("down", "paused", "slow", "slower", "lies", "newer format")))
-    def begin_trouble(self, how: str) -> None:
+    @rule(how=st.sampled_from(("down", "paused", "slow", "slower", "lies", "newer format")), seconds=durations)
+    def begin_trouble(self, how: str, seconds: float) -> None:
         match how:
             case "down":
                 self.feed.is_down = True
@@ -182,10 +189,15 @@ class Machine(RuleBasedStateMachine):
                 self.feed.lies = True
             case "newer format":
                 self.feed.format += 1
+        self.wait(seconds)
 
     @precondition(lambda self: not self.feed.authoritative)
-    @rule(how=st.sampled_from(("old", "old, hides its age", "foreign", "frozen")), at=st.integers(0, 99))
-    def show_something_else(self, how: str, at: int) -> None:
+    @rule(
+        how=st.sampled_from(("old", "old, hides its age", "foreign", "frozen")),
+        at=st.integers(0, 99),
+        seconds=durations,
+    )
+    def show_something_else(self, how: str, at: int, seconds: float) -> None:
         """Its age can be hidden from whoever does not know the clock of its publisher only."""
         content = self.contents[at % len(self.contents)]
         if how == "foreign" and self.replica.state is not None:
@@ -195,6 +207,7 @@ class Machine(RuleBasedStateMachine):
         self.feed.hides_age = "hides" in how and content.head.publisher in self.feed.heard
         self.replays = self.replays or self.feed.hides_age
         self.feed.show(content)
+        self.wait(seconds)
 
     @rule()
     def heal(self) -> None:
@@ -202,7 +215,7 @@ class Machine(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.sampled_from((0.1, 0.6, 3.0, 12.0, 30.0)))
+    @rule(seconds=durations)
     def wait(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from dataclasses import replace
 
 import pytest
 
 from policy_service.domain.feed import ChangePart, Head, HeardHead, Manifest, Signable
 from policy_service.domain.state import LARGE, SLICE, State
-from policy_service.errors import FeedUnavailable, Untrusted
+from policy_service.errors import DigestMismatch, FeedUnavailable, Untrusted
 from policy_service.replication import loading
-from policy_service.replication.loading import collector_paused, in_slices
+from policy_service.replication.loading import collector_paused, in_slices, load_snapshot
 from policy_service.replication.log_feed import BOOKMARK_S
 from policy_service.replication.replica import MAX_DELAY_S, Condition, Replica
 from tests.replication.feeds import (
@@ -23,6 +24,7 @@ from tests.replication.feeds import (
     changes_of,
     following,
     in_no_time,
+    lied,
     now,
     replica_of,
     until,
@@ -242,6 +244,26 @@ async def test_a_head_that_is_not_applied_yet_proves_nothing_until_it_is() -> No
         feed.resume()
         await until(lambda: replica.condition is Condition.FRESH, limit_s=1.0)
         await caught_up(replica, origin)
+
+
+@in_no_time
+async def test_a_head_that_was_asked_for_another_state_says_nothing_of_this_one() -> None:
+    """It is under way while the epoch changes."""
+    origin = await Chronicle.start(*BEGINNING)
+    feed = FaultyFeed(origin)
+    async with following(replica_of(feed)) as replica:
+        await caught_up(replica, origin)
+        feed.latency_s = 4.0
+        for wait_s in (3.1, 3.7, 4.3, 4.9, 5.5, 6.1):
+            await asyncio.sleep(wait_s)
+            former = replica.state
+            await origin.begin_epoch()
+            await until(lambda former=former: replica.state is not former)
+            assert (replica.condition, replica.age_s) == (Condition.STALE, None)
+            await caught_up(replica, origin)
+            assert replica.age_s is not None
+            assert replica.age_s >= 4.0
+    assert replica.counters["errors_digest_mismatch"] == 0
 
 
 @in_no_time
@@ -705,6 +727,24 @@ async def test_a_snapshot_of_another_time_than_its_manifest_says() -> None:
         assert "has digest" in said(replica)
         feed.lies = False
         await caught_up(replica, origin)
+
+
+@in_no_time
+async def test_a_state_that_turns_out_wrong_is_let_go_of_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[State] = []
+
+    class Noted(State):
+        def __init__(self, epoch: str) -> None:
+            super().__init__(epoch)
+            made.append(self)
+
+    monkeypatch.setattr(loading, "State", Noted)
+    origin = await Chronicle.start(team("t"), *(member("t", f"u{at}") for at in range(SLICE)))
+    snapshot = await origin.feed.snapshot()
+    manifest = replace(snapshot.manifest, position=lied(origin.position))
+    with pytest.raises(DigestMismatch):
+        await load_snapshot(snapshot._replace(manifest=manifest))
+    assert [state.teams for state in made] == [{}]
 
 
 @in_no_time

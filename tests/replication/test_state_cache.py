@@ -113,7 +113,8 @@ async def test_what_stands_where_the_new_file_goes_is_not_followed(tmp_path: Pat
 async def test_a_restart_goes_on_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     await written(path, PARTS[:1])
-    path.write_bytes(path.read_bytes() + b"p\x00\x00")  # torn
+    torn = cache_module._frame(b"p", b"x" * 1_000)[:-1]
+    path.write_bytes(path.read_bytes() + torn)
     cache = StateCache(path)
     cached = cache.read()
     assert cached is not None

@@ -437,6 +437,23 @@ async def test_parts_that_do_not_go_on(change: Any) -> None:
     assert dump(state) == before
 
 
+@pytest.mark.parametrize("names_first", [True, False])
+@in_no_time
+async def test_a_set_that_drops_a_team_and_names_its_members_is_not_applied_in_part(names_first: bool) -> None:
+    """No authority makes one. Its digest is what it would be."""
+    state = build([team("t"), member("t", "ann")])
+    items = [b'["t","t",null]', b'["p",0,{"mode":"ALL"},{},false],["m","t",{"ann":0}]']
+    payload = b"[" + b",".join(reversed(items) if names_first else items) + b"]"
+    prepared = Prepared(state)
+    for found in Unpacker(state).read(payload):
+        for key, value in found:
+            prepared.put(key, value)
+    before, position = dump(state), Position("epoch", 1, "1" * 64, prepared.digest)
+    with pytest.raises(Malformed, match="drops a team"):
+        await Taker(state).take(ChangePart(position=position, previous_hash="0" * 64, payload=payload))
+    assert dump(state) == before
+
+
 async def take_all(taker: Taker, parts: Iterable[ChangePart]) -> None:
     for part in parts:
         await taker.take(part)
