@@ -17,7 +17,7 @@ from policy_service.domain.changes import LOG_FORMAT, Position
 from policy_service.domain.encoding import canonical
 from policy_service.errors import Malformed, UnknownFormat
 
-PART_BYTES = 1 << 20  # a part of a change set is at most about this large
+PART_BYTES = 1 << 18  # a part of a change set is about this large: it decodes within a few milliseconds
 CHUNK_BYTES = 1 << 16  # so is a chunk of a snapshot: it decodes within two milliseconds
 MAX_BEHIND = 10_000  # revisions; a follower that is further behind gets a snapshot
 MAX_ANCESTORS = 1_000

@@ -30,7 +30,7 @@ from policy_service.store.protocol import new_epoch
 from tests.replication.feeds import CHUNK_FAULTS, PART_FAULTS, Chronicle, Content, FaultyFeed, TimelessLoop, replica_of
 from tests.store.support import dump, group, member, model, only, team
 
-EXAMPLES, STEPS = 50, 40  # 1_000 and 60 take ten minutes
+EXAMPLES, STEPS = 50, 40  # 1_500 and 80 take seven minutes
 PHASES = (Phase.generate, Phase.shrink)
 MAX_STALENESS_S = 10.0
 TEAMS = ("t", "é")
