@@ -124,7 +124,7 @@ async def under_watch(admin: AdminClient, replicas: list[AccessClient], truth: T
 
 async def status_of(access: AccessClient) -> GetStatusResponse:
     stub = ReplicationServiceStub(access._connection.channel)
-    return await stub.GetStatus(GetStatusRequest(), timeout=30)
+    return await stub.GetStatus(GetStatusRequest(), timeout=30, wait_for_ready=True)
 
 
 async def until_stale(replica: AccessClient) -> GetStatusResponse:
