@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from policy_service.authority.mutations import Plan, World
-from policy_service.domain.changes import ChangeImage, LogEntry, changes_hash, entry_hash, image_of
+from policy_service.domain.changes import Change, ChangeImage, ChangesHash, LogEntry, entry_hash, image_of
 from policy_service.domain.source import Reading, has_reached
 from policy_service.domain.state import Prepared, State
 from policy_service.errors import (
@@ -23,10 +23,10 @@ from policy_service.errors import (
     Unavailable,
     Violation,
 )
+from policy_service.slices import in_slices
 from policy_service.store.protocol import Commit, RecordedRequest, Store, ancestry, new_epoch
 
 MAX_WAITING = 1_000
-CHANGES_AT_ONCE = 500  # how many are prepared before the event loop gets a turn
 MAX_RECORD_BYTES = 1_900_000  # before and after fit one message of the audit log
 MAX_ANSWER_BYTES = 4_000_000  # clients refuse messages above 4 MiB unless told otherwise
 REQUESTS_KEPT = timedelta(hours=48)
@@ -161,7 +161,7 @@ class Authority:
         token = position._replace(revision=position.revision + 1).token
         now = self._clock()
         plan = await mutation.plan(World(self.state, self.store, now, etag=token))
-        prepared, images = await self._prepare(plan)
+        prepared, images, hash_of_changes = await self._prepare(plan)
         revision = token if plan.changes else position.token
         answer = mutation.encode(plan, "" if mutation.validate_only else revision)
         if len(answer) > MAX_ANSWER_BYTES:
@@ -174,28 +174,19 @@ class Authority:
             fields = (mutation.rpc, mutation.request_id, mutation.request_hash, answer, now)
             request = RecordedRequest(*fields)
         if plan.changes:
-            entry = self._entry(mutation, now, prepared.digest, images)
+            entry = self._entry(mutation, now, prepared.digest, len(images), hash_of_changes)
             await self._commit(entry, plan, prepared, images, request)
         elif request is not None:
             await self.store.commit(Commit(request=request, forget_requests_before=now - REQUESTS_KEPT))
         return answer
 
-    async def _prepare(self, plan: Plan) -> tuple[Prepared, list[ChangeImage]]:
-        """Compiles the changes beside the state and encodes them, in slices. Refuses a record that is too big to be
-        read back."""
-        prepared, images = Prepared(self.state), []
-        for at, change in enumerate(plan.changes):
-            prepared.add(change)
-            image = image_of(change)
-            images.append(image)
-            if len(image.after.encode()) > MAX_RECORD_BYTES:
-                words = f"is larger than {MAX_RECORD_BYTES} bytes as JSON; give fewer or shorter entries"
-                raise InvalidArgument([Violation(image.key.kind.value, words)])
-            if at % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1:
-                await asyncio.sleep(0)
-        for _ in prepared.rewrite():
-            await asyncio.sleep(0)
-        return prepared, images
+    async def _prepare(self, plan: Plan) -> tuple[Prepared, list[ChangeImage], str]:
+        """Compiles the changes beside the state, encodes and hashes them. Refuses a record that is too big to be read
+        back."""
+        prepared, images, total = Prepared(self.state), list[ChangeImage](), ChangesHash()
+        await in_slices(_take(plan.changes, prepared, images, total))
+        await in_slices(prepared.rewrite())
+        return prepared, images, total.hex
 
     async def _commit(
         self,
@@ -223,7 +214,9 @@ class Authority:
         for _ in self.state.discard():
             await asyncio.sleep(0)
 
-    def _entry(self, mutation: Mutation, now: datetime, digest: str, images: list[ChangeImage]) -> LogEntry:
+    def _entry(
+        self, mutation: Mutation, now: datetime, digest: str, change_count: int, hash_of_changes: str
+    ) -> LogEntry:
         position = self.state.position
         entry = LogEntry(
             epoch=position.epoch,
@@ -235,9 +228,9 @@ class Authority:
             digest=digest,
             previous_hash=position.hash,
             hash="",
-            change_count=len(images),
+            change_count=change_count,
         )
-        return replace(entry, hash=entry_hash(entry, changes_hash(images)))
+        return replace(entry, hash=entry_hash(entry, hash_of_changes))
 
     async def _landed(self, entry: LogEntry, error: Exception) -> bool:
         """Whether a commit that failed is in the database all the same. Raises _OutcomeUnknown."""
@@ -254,6 +247,20 @@ class Authority:
 
 class _OutcomeUnknown(Exception):
     """The database does not say whether the last commit is in it, or another process wrote to it."""
+
+
+def _take(
+    changes: Sequence[Change], prepared: Prepared, images: list[ChangeImage], total: ChangesHash
+) -> Iterator[None]:
+    for change in changes:
+        prepared.add(change)
+        key, before, after = image = image_of(change)
+        if len(after.encode()) > MAX_RECORD_BYTES:
+            words = f"is larger than {MAX_RECORD_BYTES} bytes as JSON; give fewer or shorter entries"
+            raise InvalidArgument([Violation(key.kind.value, words)])
+        images.append(image)
+        total.add(key.kind.value, str(key), before, after)
+        yield
 
 
 def _fail(job: _Job, error: Exception) -> None:

@@ -40,7 +40,7 @@ from policy_service.errors import AlreadyExists, EtagMismatch, NotFound, Precond
 from policy_service.store.protocol import Store
 
 MAX_NAMED_HOLDERS = 5
-MEMBERS_AT_ONCE = 1_000
+MEMBERS_AT_ONCE = 200  # members that are read and reseeded within a few milliseconds
 
 S = TypeVar("S", Team, Member, AccessGroup)
 
@@ -66,7 +66,7 @@ class Plan:
 
 async def create_team(world: World, team: Team, members: Sequence[Member], problems: Problems) -> Plan:
     """Creates a team with its first members, seeded. `problems`: those found so far; all are named together."""
-    check_team(problems, "team", team, world.state.group_names)
+    check_team(problems, "team", team, world.state.groups)
     seeded = [seed(member, team) for member in members]
     _check_new_members(problems, world.state, team.id, members, seeded)
     problems.raise_any()
@@ -75,7 +75,10 @@ async def create_team(world: World, team: Team, members: Sequence[Member], probl
     refuse_names_of_groups(world.state, team.model_aliases, "alias")
     created = _created(world, team)
     added = [_created(world, member) for member in seeded]
-    warnings = [*team_warnings(world.state, team), *_warnings_of(world.state, TeamState(team), seeded)]
+    warnings = [
+        *team_warnings(world.state, team),
+        *_warnings_of(world.state, TeamState(team, world.state), seeded),
+    ]
     changes = [Change(None, created), *(Change(None, member) for member in added)]
     return Plan(changes, [replace(created, member_count=len(added)), *added], shortened(warnings))
 
@@ -86,7 +89,7 @@ async def update_team(world: World, team_id: str, etag: str, patch: Mapping[str,
     _check_etag("team", team_id, etag, before.etag)
     after = updated_team(before, patch)
     problems = Problems()
-    check_team(problems, "team", after, world.state.group_names)
+    check_team(problems, "team", after, world.state.groups)
     problems.raise_any()
     refuse_names_of_groups(world.state, after.model_aliases, "alias")
     return _revision_of(world, before, after, team_warnings(world.state, after))
@@ -137,7 +140,7 @@ async def update_member(world: World, team_id: str, user: str, etag: str, patch:
     _check_etag("member", f"{team_id}/{user}", etag, before.etag)
     after = updated_member(before, team, patch)
     problems = Problems()
-    check_member(problems, "member", after, world.state.group_names)
+    check_member(problems, "member", after, world.state.groups)
     problems.raise_any()
     return _revision_of(world, before, after, member_warnings(world.state, world.state.teams[team_id], after))
 
@@ -295,7 +298,7 @@ def _check_new_members(
         path = _item(field_of, index)
         if member.team not in ("", team_id):
             problems.add(f"{path}.team", f"is {member.team!r}, not {team_id!r}; leave it empty")
-        check_member(problems, path, ready, state.group_names)
+        check_member(problems, path, ready, state.groups)
     _refuse_repeats(problems, [member.user for member in members], lambda index: f"{_item(field_of, index)}.user")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from policy_service.domain.decide import Reason, decide
 from policy_service.domain.names import requested_model_problem
 from policy_service.domain.records import Mode
-from policy_service.domain.state import Scope, State
+from policy_service.domain.state import Group, Scope, State
 
 MAX_NAMES_TRIED = 10_000  # a page; bounds how long one page keeps the thread
 
@@ -77,15 +77,14 @@ def _candidates(state: State, team_id: str, user: str) -> Iterator[str]:
     yield from team.aliases
     member = team.members.get(user)
     for scope in (team.scope, *(() if member is None else (member.scope,))):
-        yield from scope.entries.names
-        for group_name in scope.entries.names & state.group_names:
-            yield from state.groups[group_name].entries.names
+        yield from scope.names
+        for group_name in scope.names & state.groups.keys():
+            yield from state.groups[group_name].names
 
 
 def _patterns(state: State, scope: Scope) -> list[str]:
     if scope.mode is Mode.ALL:
         return ["*"]
-    patterns = {pattern.text for pattern in scope.entries.patterns}
-    for group_name in scope.entries.names & state.group_names:
-        patterns.update(pattern.text for pattern in state.groups[group_name].entries.patterns)
-    return sorted(patterns)
+    groups = [state.groups[name] for name in scope.names & state.groups.keys()]
+    holders: list[Scope | Group] = [scope, *groups]
+    return sorted({text for holder in holders if holder.patterns is not None for text in holder.patterns.texts})

@@ -103,12 +103,27 @@ class LogEntry:
         return Position(self.epoch, self.revision, self.hash, self.digest)
 
 
+class ChangesHash:
+    """Covers changes in order: the kind and printed name of each record, and its two images."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+
+    def add(self, kind: str, name: str, before: str, after: str) -> None:
+        """Takes the next change."""
+        self._total.update(canonical([kind, name, before, after]).encode() + b"\n")
+
+    @property
+    def hex(self) -> str:
+        return self._total.hexdigest()
+
+
 def changes_hash(images: Iterable[ChangeImage]) -> str:
     """Covers the images in order."""
-    total = hashlib.sha256()
+    total = ChangesHash()
     for key, before, after in images:
-        total.update(canonical([key.kind.value, str(key), before, after]).encode() + b"\n")
-    return total.hexdigest()
+        total.add(key.kind.value, str(key), before, after)
+    return total.hex
 
 
 def entry_hash(entry: LogEntry, hash_of_changes: str) -> str:

@@ -1,4 +1,4 @@
-"""Why a check was decided as it was, and what would change a deny. The verdicts are those `decide` itself came to."""
+"""Why a check was decided as it was, and what would change a deny."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from policy_service.domain.accessible import accessible_page
-from policy_service.domain.decide import Decision, Evidence, Outcome, Reason, Verdict, decide, judge
+from policy_service.domain.decide import Decision, Reason, decide
 from policy_service.domain.encoding import canonical, scope_to_json
 from policy_service.domain.names import RESERVED_ENTRIES, fold
 from policy_service.domain.records import Mode, ModelScope
 from policy_service.domain.state import Scope, State
 from policy_service.domain.validation import MAX_ENTRIES
+from policy_service.domain.verdict import Outcome, Verdict, judge
 
 MAX_NEAREST = 5
 MAX_COMPARED = 2_000
@@ -58,9 +59,8 @@ class Explanation(NamedTuple):
 
 def explain(state: State, team_id: str, user: str, model: str) -> Explanation:
     """The decision with its steps and, for a deny, the smallest changes that together would allow it."""
-    evidence = Evidence()
-    decision = decide(state, team_id, user, model, evidence)
-    steps = list(_steps(state, team_id, user, model, decision, evidence))
+    decision = decide(state, team_id, user, model)
+    steps = list(_steps(state, team_id, user, model, decision))
     if decision.allowed:
         return Explanation(decision, steps, [], [])
     suggestions = list(_suggestions(state, team_id, user, model))
@@ -89,7 +89,7 @@ def sentence(decision: Decision, team: str, user: str, model: str) -> str:
             return f"In team {team!r} {who} may use model {model!r}."
 
 
-def _steps(state: State, team_id: str, user: str, model: str, decision: Decision, evidence: Evidence) -> Iterator[Step]:
+def _steps(state: State, team_id: str, user: str, model: str, decision: Decision) -> Iterator[Step]:
     words = sentence(decision, team_id, user, model)
     if decision.reason in (Reason.TEAM_NOT_FOUND, Reason.TEAM_BLOCKED):
         yield Step(Layer.TEAM, "DENIED", words)
@@ -98,7 +98,8 @@ def _steps(state: State, team_id: str, user: str, model: str, decision: Decision
     if decision.reason in (Reason.NOT_A_MEMBER, Reason.MEMBER_BLOCKED):
         yield Step(Layer.MEMBERSHIP, "DENIED", words)
         return
-    member = state.teams[team_id].members.get(user)
+    team = state.teams[team_id]
+    member = team.members.get(user)
     if member is None:
         who = f"User {user!r} is no member" if user else "The request names no user"
         yield Step(Layer.MEMBERSHIP, "PASSED", f"{who}; the team lets unlisted users use its models.")
@@ -108,10 +109,11 @@ def _steps(state: State, team_id: str, user: str, model: str, decision: Decision
     alias = model if target != model else ""
     if alias:
         yield Step(Layer.ALIAS, "PASSED", f"{alias!r} is the team's alias of {target!r}.", alias=alias)
-    if evidence.team is not None:
-        yield _scope_step(Layer.TEAM_SCOPE, state.teams[team_id].scope, evidence.team, target, alias)
-    if evidence.member is not None and member is not None:
-        yield _scope_step(Layer.MEMBER_SCOPE, member.scope, evidence.member, target, alias)
+    verdict = judge(state, team.scope, model, target, alias_grants=False)
+    yield _scope_step(Layer.TEAM_SCOPE, team.scope, verdict, target, alias)
+    if verdict.outcome is Outcome.GRANTED and member is not None:
+        verdict = judge(state, member.scope, model, target, alias_grants=True)
+        yield _scope_step(Layer.MEMBER_SCOPE, member.scope, verdict, target, alias)
 
 
 def _scope_step(layer: Layer, scope: Scope, verdict: Verdict, target: str, alias: str) -> Step:
@@ -134,7 +136,7 @@ def _suggestions(state: State, team_id: str, user: str, model: str) -> Iterator[
     """One call for each record that stands in the way; all together allow the check."""
     team = state.teams.get(team_id)
     target = model if team is None else team.aliases.get(model, model)
-    if target in state.group_names or target in RESERVED_ENTRIES:
+    if target in state.groups or target in RESERVED_ENTRIES:
         return  # no scope may list it
     if team is None:
         yield _create_team(team_id, user, model)

@@ -6,28 +6,32 @@ wildcard-free entries name a group is looked up at decision time, so that a chan
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from policy_service.domain.names import fold
+
+MAX_SHARED = 4_096  # equal patterns and exclusions of so many scopes are one object: what many use stays near
 
 
 class Pattern:
     """An entry with `*`: any run of characters; all else is literal, anchored at both ends."""
 
-    __slots__ = ("_least", "_middle", "_prefix", "_suffix", "text")
+    __slots__ = ("_least", "middle", "prefix", "suffix", "text")
 
     def __init__(self, text: str, shown_as: str | None = None) -> None:
         self.text = shown_as or text
-        self._prefix, *middle, self._suffix = text.split("*")
-        self._middle = tuple(part for part in middle if part)
-        self._least = len(self._prefix) + len(self._suffix)
+        self.prefix, *middle, self.suffix = text.split("*")
+        self.middle = tuple(part for part in middle if part)
+        self._least = len(self.prefix) + len(self.suffix)
 
     def matches(self, name: str) -> bool:
-        if len(name) < self._least or not name.startswith(self._prefix) or not name.endswith(self._suffix):
+        if len(name) < self._least or not name.startswith(self.prefix) or not name.endswith(self.suffix):
             return False
-        at, end = len(self._prefix), len(name) - len(self._suffix)
-        for part in self._middle:
+        at, end = len(self.prefix), len(name) - len(self.suffix)
+        for part in self.middle:
             found = name.find(part, at, end)
             if found < 0:
                 return False
@@ -35,22 +39,58 @@ class Pattern:
         return True
 
 
-class Entries:
-    """The entries of a scope or group that grant: plain names (and group names), and patterns."""
+class Patterns:
+    """Entries with `*`, tried together. Most of them have one `*`, at the end or at the start: those take one call."""
 
-    __slots__ = ("names", "patterns")
+    __slots__ = ("_all", "_others", "_prefixes", "_rest", "_suffixes")
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        entries = tuple(entries)
-        self.names = frozenset(entry for entry in entries if "*" not in entry)
-        self.patterns = tuple(Pattern(entry) for entry in entries if "*" in entry)
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self._all = tuple(patterns)
+        self._prefixes = tuple(pattern.prefix for pattern in self._all if not (pattern.middle or pattern.suffix))
+        self._rest = tuple(pattern for pattern in self._all if pattern.middle or pattern.suffix)
+        self._suffixes = tuple(pattern.suffix for pattern in self._rest if not (pattern.middle or pattern.prefix))
+        self._others = tuple(pattern for pattern in self._rest if pattern.middle or pattern.prefix)
 
-    def pattern_for(self, name: str, provider_name: str | None) -> str | None:
-        """The first pattern that grants the name, as itself or as `provider/name`."""
-        for pattern in self.patterns:
-            if pattern.matches(name) or (provider_name is not None and pattern.matches(provider_name)):
+    def match(self, name: str, other_name: str | None = None) -> bool:
+        """Whether one of them matches the name, or the other name (None: there is no other)."""
+        prefixes = self._prefixes
+        if name.startswith(prefixes) or (other_name is not None and other_name.startswith(prefixes)):
+            return True
+        return bool(self._rest) and (
+            self._rest_match(name) or (other_name is not None and self._rest_match(other_name))
+        )
+
+    def _rest_match(self, name: str) -> bool:
+        return name.endswith(self._suffixes) or any(pattern.matches(name) for pattern in self._others)
+
+    @property
+    def texts(self) -> list[str]:
+        """The entries."""
+        return [pattern.text for pattern in self._all]
+
+    def first(self, name: str, other_name: str | None = None) -> str | None:
+        """The first entry that matches the name, or the other name."""
+        for pattern in self._all:
+            if pattern.matches(name) or (other_name is not None and pattern.matches(other_name)):
                 return pattern.text
         return None
+
+
+def names_of(entries: Iterable[str]) -> frozenset[str]:
+    """The entries without `*`: names, of models and of groups. Equal ones of all scopes are one object, which is near
+    when it is compared."""
+    return frozenset(sys.intern(entry) for entry in entries if "*" not in entry)
+
+
+def patterns_of(entries: Iterable[str]) -> Patterns | None:
+    """The entries with `*`. None when there are none: most names are then looked up, and nothing else."""
+    texts = tuple(entry for entry in entries if "*" in entry)
+    return _patterns(texts) if texts else None
+
+
+@lru_cache(maxsize=MAX_SHARED)
+def _patterns(texts: tuple[str, ...]) -> Patterns:
+    return Patterns(map(Pattern, texts))
 
 
 class Spelling(NamedTuple):
@@ -61,20 +101,23 @@ class Spelling(NamedTuple):
     bare: str | None  # the name, when it has no slash and no provider is known: any provider may be meant
 
 
-def spell(name: str, folded_providers: Iterable[str], any_provider: bool) -> Spelling:
+_new = tuple.__new__  # makes a named tuple in a third of the time
+
+
+def spell(name: str, folded: str, provider_names: tuple[str, ...], any_provider: bool) -> Spelling:
     """All that an exclusion is tried on.
 
-    `folded_providers`: of the catalogue names that differ from this at most in case. `any_provider`: the catalogue
-    gives it none, so that none can be ruled out.
+    `provider_names`: `provider/name`, folded, of the catalogue names that differ from this at most in case.
+    `any_provider`: the catalogue gives it none, so that none can be ruled out.
     """
-    folded = fold(name)
+    if "/" not in folded:
+        return _new(Spelling, (name, (folded, *provider_names), folded if any_provider else None))
     candidates = [folded]
     at = folded.find("/")
     while at >= 0:
         candidates.append(folded[at + 1 :])
         at = folded.find("/", at + 1)
-    candidates.extend(f"{provider}/{folded}" for provider in folded_providers)
-    return Spelling(name, tuple(candidates), folded if any_provider and "/" not in folded else None)
+    return _new(Spelling, (name, (*candidates, *provider_names), None))
 
 
 class Exclusions:
@@ -99,7 +142,8 @@ class Exclusions:
             elif slash:
                 self._bare_names.setdefault(tail, []).append(entry)
         self.plain = frozenset(plain)
-        self._patterns, self._bare_patterns = tuple(patterns), tuple(bare_patterns)
+        self._patterns = Patterns(patterns) if patterns else None
+        self._bare_patterns = Patterns(bare_patterns) if bare_patterns else None
 
     def match(self, spelling: Spelling, group_names: Collection[str] = ()) -> str | None:
         """The first entry that excludes the name; one that names a group means the group, and is passed over."""
@@ -107,18 +151,21 @@ class Exclusions:
             for entry in self._names.get(candidate, ()):
                 if entry not in group_names:
                     return entry
-            for pattern in self._patterns:
-                if pattern.matches(candidate):
-                    return pattern.text
+            if self._patterns is not None and self._patterns.match(candidate):
+                return self._patterns.first(candidate)
         if spelling.bare is not None:
             for entry in self._bare_names.get(spelling.bare, ()):
                 return entry
-            for pattern in self._bare_patterns:
-                if pattern.matches(spelling.bare):
-                    return pattern.text
+            if self._bare_patterns is not None and self._bare_patterns.match(spelling.bare):
+                return self._bare_patterns.first(spelling.bare)
         return None
 
 
 def exclusions_of(entries: tuple[str, ...]) -> Exclusions | None:
     """None when there are none: most scopes exclude nothing, and their checks then spell nothing out."""
-    return Exclusions(entries) if entries else None
+    return _exclusions(entries) if entries else None
+
+
+@lru_cache(maxsize=MAX_SHARED)
+def _exclusions(entries: tuple[str, ...]) -> Exclusions:
+    return Exclusions(entries)

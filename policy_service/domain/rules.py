@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from policy_service.domain.decide import Outcome, judge
 from policy_service.domain.matching import Exclusions, spell
 from policy_service.domain.names import fold
 from policy_service.domain.records import Member, MemberLimits, Mode, ModelScope, ScopeSource, Team
-from policy_service.domain.state import Scope, State, TeamState
+from policy_service.domain.state import Scope, State, TeamState, provider_names
+from policy_service.domain.verdict import Outcome, judge
 from policy_service.errors import PreconditionFailed
 
 MAX_WARNINGS = 100
@@ -88,9 +88,10 @@ def exclusions_lifted(state: State, names: Iterable[str], excluded: Iterable[str
     for name in sorted(leaving):
         alike = state.spellings.get(fold(name), {})
         staying = {provider for other, provider in alike.items() if other not in leaving}
-        before = spell(name, state.providers_ignoring_case(name), any_provider=False)
+        folded = fold(name)
+        before = spell(name, folded, state.folded_provider_names[folded], any_provider=False)
         # Another spelling in the catalogue, or an alias, is not tried as a name of any provider.
-        after = spell(name, sorted(staying), any_provider=not staying and fold(name) not in aliases)
+        after = spell(name, folded, provider_names(folded, staying), any_provider=not staying and folded not in aliases)
         for entry, exclusion in tried:
             if exclusion.match(before) is not None and exclusion.match(after) is None:
                 yield name, entry

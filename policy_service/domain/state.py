@@ -7,19 +7,21 @@ Equal member policies (scope, limits, blocked) are one shared object.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
 from policy_service.domain.changes import NO_HASH, Change, Key, Position, key_of
 from policy_service.domain.encoding import canonical, limits_to_json, scope_to_json
-from policy_service.domain.matching import Entries, Exclusions, exclusions_of
+from policy_service.domain.matching import Exclusions, exclusions_of, names_of, patterns_of
 from policy_service.domain.names import fold
 from policy_service.domain.records import (
     AccessGroup,
     Kind,
     Member,
     MemberLimits,
+    Mode,
     Model,
     ModelScope,
     Record,
@@ -29,6 +31,7 @@ from policy_service.domain.records import (
 
 LARGE = 2_000  # members of one team that change at once: more are prepared, and let go, in slices
 SLICE = 500  # members that take about a millisecond
+_NO_NAMES: frozenset[str] = frozenset()
 _DIGEST_BYTES = 16
 _DIGEST_MODULUS = 1 << (8 * _DIGEST_BYTES)
 
@@ -39,29 +42,70 @@ def _hash(*parts: str | bytes) -> int:
 
 
 class Scope:
-    """A scope, ready to be matched."""
+    """A scope, ready to be matched. Equal ones of a state are one shared object.
 
-    __slots__ = ("entries", "exclusions", "mode", "source")
+    Which of its entries name groups is not compiled in: `link` finds the groups, and has to be called when `linked_at`
+    is not the state's `groups_mark`. So a group that changes costs each scope that is asked later a moment, once.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "excluding_groups",
+        "exclusions",
+        "granting_groups",
+        "grants_all",
+        "is_open",
+        "linked_at",
+        "mode",
+        "names",
+        "open_names",
+        "patterns",
+        "source",
+    )
 
     def __init__(self, source: ModelScope) -> None:
         self.source = source
         self.mode = source.mode
-        self.entries = Entries(source.models)
+        self.grants_all = source.mode in (Mode.ALL, Mode.INHERIT)
+        self.names, self.patterns = names_of(source.models), patterns_of(source.models)
         self.exclusions = exclusions_of(source.excluded_models)
+        # Most of the time `decide` need not look any further: what is granted, when nothing is excluded.
+        self.is_open = self.grants_all and self.exclusions is None
+        self.open_names = self.names if self.exclusions is None else _NO_NAMES
+        self.granting_groups: tuple[Group, ...] = ()
+        self.excluding_groups: tuple[Group, ...] = ()
+        self.linked_at: object = None
+
+    def link(self, state: State) -> None:
+        """Finds the groups that the entries name."""
+        self.granting_groups = _named(state, self.names)
+        self.excluding_groups = _named(state, self.exclusions.plain) if self.exclusions is not None else ()
+        self.linked_at = state.groups_mark
+
+
+def _named(state: State, names: frozenset[str]) -> tuple[Group, ...]:
+    return tuple(state.groups[name] for name in sorted(names & state.groups.keys()))
 
 
 class Policy:
     """What decides about a member; shared by all members with an equal one."""
 
-    __slots__ = ("__weakref__", "blocked", "fingerprint", "limits", "scope")
+    __slots__ = ("__weakref__", "blocked", "fingerprint", "inherits", "is_open", "limits", "open_names", "scope")
 
-    def __init__(self, scope: ModelScope, limits: MemberLimits, blocked: bool) -> None:
-        self.scope, self.limits, self.blocked = Scope(scope), limits, blocked
-        encoded = canonical([scope_to_json(scope), limits_to_json(limits), blocked])
+    def __init__(self, scope: Scope, limits: MemberLimits, blocked: bool) -> None:
+        self.scope, self.limits, self.blocked = scope, limits, blocked
+        self.inherits, self.is_open, self.open_names = scope.grants_all, scope.is_open, scope.open_names
+        encoded = canonical([scope_to_json(scope.source), limits_to_json(limits), blocked])
         self.fingerprint = hashlib.blake2b(encoded.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 Value = Team | Policy | AccessGroup | Model | None  # what the state keeps of a record; None drops what is there
+
+
+class Aliases(dict[str, str]):
+    """A team's aliases: name to target. Equal ones of a state are one shared object."""
+
+    __slots__ = ("__weakref__",)
 
 
 class TeamState:
@@ -71,16 +115,19 @@ class TeamState:
         "aliases",
         "blocked",
         "digest",
+        "is_open",
         "limits",
         "members",
         "members_digest",
+        "open_names",
         "scope",
         "unlisted_allowed",
     )
 
-    def __init__(self, team: Team) -> None:
-        self.scope = Scope(team.models)
-        self.aliases = dict(team.model_aliases)
+    def __init__(self, team: Team, state: State) -> None:
+        self.scope = state.scope_of(team.models)
+        self.is_open, self.open_names = self.scope.is_open, self.scope.open_names
+        self.aliases = state.aliases_of(team.model_aliases)
         self.blocked = team.blocked
         self.unlisted_allowed = team.unlisted_users is UnlistedUsers.TEAM_SCOPE
         self.limits = team.default_member_limits
@@ -92,11 +139,11 @@ class TeamState:
 class Group:
     """An access group, ready to grant, and to be excluded."""
 
-    __slots__ = ("digest", "entries", "exclusions", "source", "wide_entries")
+    __slots__ = ("digest", "exclusions", "names", "patterns", "source", "wide_entries")
 
     def __init__(self, group: AccessGroup) -> None:
         self.source = group
-        self.entries = Entries(group.models)
+        self.names, self.patterns = names_of(group.models), patterns_of(group.models)
         self.exclusions: Exclusions | None = exclusions_of(group.excluded_models)
         self.wide_entries = Exclusions(group.models)
         self.digest = _hash("group", group.name, canonical([group.models, group.excluded_models]))
@@ -124,12 +171,16 @@ class State:
     def __init__(self, epoch: str = "") -> None:
         self.teams: dict[str, TeamState] = {}
         self.groups: dict[str, Group] = {}
-        self.group_names: set[str] = set()  # the keys of `groups`: a set intersects faster
+        self.groups_mark = object()  # another one whenever a group changed
         self.providers: dict[str, str] = {}  # catalogue name -> provider
+        self.provider_names: dict[str, str] = {}  # catalogue name -> provider/name, unless it begins with the provider
         self.spellings: dict[str, dict[str, str]] = {}  # folded name -> catalogue name -> folded provider
+        self.folded_provider_names: dict[str, tuple[str, ...]] = {}  # folded name -> provider/name, folded, of these
         self.discarded: list[dict[str, Policy]] = []  # for `discard` to let go of
         self.ancestors: tuple[str, ...] = ()  # the epochs that the position's grew out of, the oldest first
         self._policies: WeakValueDictionary[tuple[ModelScope, MemberLimits, bool], Policy] = WeakValueDictionary()
+        self._aliases: WeakValueDictionary[tuple[tuple[str, str], ...], Aliases] = WeakValueDictionary()
+        self._scopes: WeakValueDictionary[ModelScope, Scope] = WeakValueDictionary()
         self._digest = 0
         self.move_to(Position(epoch, 0, NO_HASH, self.digest))
 
@@ -149,13 +200,23 @@ class State:
         key = (scope, limits, blocked)
         policy = self._policies.get(key)
         if policy is None:
-            policy = self._policies[key] = Policy(*key)
+            policy = self._policies[key] = Policy(self.scope_of(scope), limits, blocked)
         return policy
 
-    def providers_ignoring_case(self, name: str) -> list[str]:
-        """The folded providers of the catalogue names that differ from this at most in case, sorted."""
-        alike = self.spellings.get(fold(name))
-        return sorted(set(alike.values())) if alike else []
+    def scope_of(self, source: ModelScope) -> Scope:
+        """The one shared scope that is equal to this."""
+        scope = self._scopes.get(source)
+        if scope is None:
+            scope = self._scopes[source] = Scope(source)
+        return scope
+
+    def aliases_of(self, source: Mapping[str, str]) -> Aliases:
+        """The one shared map that is equal to this."""
+        key = tuple(sorted(source.items()))
+        aliases = self._aliases.get(key)
+        if aliases is None:
+            aliases = self._aliases[key] = Aliases((sys.intern(name), sys.intern(target)) for name, target in key)
+        return aliases
 
     def value_of(self, record: Record | None) -> Value:
         """What the state keeps of a record."""
@@ -188,7 +249,7 @@ class State:
                     self._install_team(team_id, value)
                 case Kind.GROUP:
                     _set_or_drop(self.groups, name, value)
-                    (self.group_names.discard if value is None else self.group_names.add)(name)
+                    self.groups_mark = object()
                 case Kind.MODEL:
                     self._install_provider(name, value)
         for team_id, changed in prepared.members.items():
@@ -218,9 +279,12 @@ class State:
         folded = fold(name)
         alike = self.spellings.setdefault(folded, {})
         _set_or_drop(self.providers, name, provider)
+        begins_with_it = provider is None or name.startswith(provider + "/")
+        _set_or_drop(self.provider_names, name, None if begins_with_it else f"{provider}/{name}")
         _set_or_drop(alike, name, None if provider is None else fold(provider))
+        self.folded_provider_names[folded] = provider_names(folded, alike.values())
         if not alike:
-            del self.spellings[folded]
+            del self.spellings[folded], self.folded_provider_names[folded]
 
     def discard(self) -> Iterator[None]:
         """Lets go of what changes left behind, in slices: freeing a million members at once takes long."""
@@ -234,6 +298,11 @@ class State:
             _, team = self.teams.popitem()
             yield from _emptied(team.members)
             yield
+
+
+def provider_names(folded: str, providers: Iterable[str]) -> tuple[str, ...]:
+    """`provider/name` for each of the providers, sorted."""
+    return tuple(f"{provider}/{folded}" for provider in sorted(set(providers)))
 
 
 def _emptied(members: dict[str, Policy]) -> Iterator[None]:
@@ -283,7 +352,7 @@ class Prepared:
             case Policy():
                 difference = member_digest(key.team, key.name, value)
             case Team():
-                compiled = TeamState(value)
+                compiled = TeamState(value, self.state)
                 difference = compiled.digest
             case AccessGroup():
                 compiled = Group(value)

@@ -115,7 +115,7 @@ class Pair:
         """Both must answer the same, and what the contract says of it."""
         self.sent.append(sent)
         could, revision = allowed(self.memory.state), self.memory.revision
-        no_models = set(self.memory.state.group_names)
+        no_models = set(self.memory.state.groups)
         answer, answer_in_memory = await result(self.sqlite, sent), await result(self.memory, sent)
         assert answer == answer_in_memory
         recorded = self.recorded.get((sent.call.rpc, sent.request_id)) if sent.request_id else None

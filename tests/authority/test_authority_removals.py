@@ -109,7 +109,7 @@ async def test_a_group_that_a_scope_lists_is_deleted_only_with_force(admin: Admi
     else:
         await admin.run(delete_group("g"))
     assert await admin.store.group("g") is None
-    assert admin.state.group_names == set()
+    assert admin.state.groups == {}
 
 
 async def test_a_group_whose_last_listing_is_gone_is_deleted_without(admin: Admin) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from policy_service import slices
 from policy_service.authority import authority
 from policy_service.authority.authority import MAX_WAITING
 from policy_service.authority.mutations import Plan, World
 from policy_service.domain.changes import Position
 from policy_service.errors import AlreadyExists, InvalidArgument, Unavailable
+from policy_service.store.memory import MemoryStore
 from policy_service.store.protocol import Commit
 from policy_service.store.sqlite import SqliteStore
 from tests.authority.calls import Admin, Call, add_member, batch_add, create_team, decode, update_team, upsert
@@ -344,4 +346,16 @@ async def test_a_full_disk_is_unavailable_and_passes(faulty: FaultyStore) -> Non
     await admin.run(large, "1")
     assert (await admin.team("t")).member_count == 500
     assert dump(admin.state) == dump(await loaded(faulty))
+    await admin.stop()
+
+
+async def test_the_event_loop_has_turns_while_a_large_change_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
+    admin = await Admin.start(MemoryStore())
+    mutation = sending(admin, create_team(team("t"), *(seeded("t", f"{number}") for number in range(300))))
+    turns = 0
+    while not mutation.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 300
     await admin.stop()

@@ -48,10 +48,10 @@ def test_a_server_would_accept_the_world_and_its_questions(world: World, cases: 
                 check_group(problems, "group", record)
                 refuse_group_name(state, record.name)
             case Team():
-                check_team(problems, "team", record, state.group_names)
+                check_team(problems, "team", record, state.groups)
                 refuse_names_of_groups(state, record.model_aliases, "alias")
             case Member():
-                check_member(problems, "member", record, state.group_names)
+                check_member(problems, "member", record, state.groups)
     for asked in cases:
         check_asked(problems, asked.team, asked.user, asked.model)
     problems.raise_any()

@@ -101,7 +101,7 @@ def test_the_suggested_changes_together_allow_and_none_is_needless(records: Worl
     state = build(records)
     for question in asked:
         decision, _, suggestions, _ = explain(state, *question)
-        if decision.allowed or target_of(records, question) in state.group_names:
+        if decision.allowed or target_of(records, question) in state.groups:
             assert suggestions == []
             continue
         assert decide(build(applied(records, suggestions)), *question).allowed, suggestions

@@ -11,10 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_service.domain.matching import Entries, Exclusions, Pattern, exclusions_of, spell
+from policy_service.domain.matching import (
+    Exclusions,
+    Pattern,
+    Patterns,
+    Spelling,
+    exclusions_of,
+    names_of,
+    patterns_of,
+    spell,
+)
 from policy_service.domain.names import fold
 from policy_service.domain.records import AccessGroup, Model, ModelScope, Team, UnlistedUsers
 from policy_service.domain.records import Mode as M
+from policy_service.domain.state import provider_names
 from tests.domain.reference import ignoring_case, matches
 from tests.domain.worlds import build, decide
 
@@ -101,14 +111,31 @@ def test_a_decision_does_work_in_proportion_to_the_entries() -> None:
     assert four_times - twice <= 2.1 * (twice - once)
 
 
-def test_entries_name_the_first_pattern_that_grants() -> None:
-    entries = Entries(("x*", "openai/*", "*"))
-    assert entries.names == frozenset()
-    assert entries.pattern_for("x1", None) == "x*"
-    assert entries.pattern_for("gpt", "openai/gpt") == "openai/*"
-    assert entries.pattern_for("gpt", None) == "*"
-    assert Entries(("a", "b*")).pattern_for("a", "p/a") is None
-    assert Entries(("a", "b*", "a")).names == {"a"}
+def test_patterns_name_the_first_that_matches() -> None:
+    entries = ("x*", "openai/*", "*")
+    found = patterns_of(entries)
+    assert found is not None
+    assert found.texts == ["x*", "openai/*", "*"]
+    assert found.first("x1") == "x*"
+    assert found.first("gpt", "openai/gpt") == "openai/*"
+    assert found.first("gpt") == "*"
+    assert names_of(entries) == frozenset()
+    assert names_of(("a", "b*", "a")) == {"a"}
+    assert patterns_of(("a",)) is None
+
+
+@texts
+@given(st.lists(patterns(st.sampled_from("ab/")), max_size=4), st.text(st.sampled_from("ab/"), max_size=6))
+def test_patterns_match_together_as_the_reference_does_one_by_one(entries: list[str], text: str) -> None:
+    together = Patterns(map(Pattern, entries))
+    matching = [entry for entry in entries if matches(entry, text)]
+    assert together.match(text) == bool(matching)
+    assert together.first(text) == (matching[0] if matching else None)
+
+
+def spelled(name: str, providers: tuple[str, ...] = (), unknown: bool = False) -> Spelling:
+    folded = fold(name)
+    return spell(name, folded, provider_names(folded, providers), unknown)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +161,13 @@ def test_entries_name_the_first_pattern_that_grants() -> None:
 def test_an_exclusion_is_tried_on_every_spelling(
     exclusion: str, name: str, providers: tuple[str, ...], unknown: bool, excluded: bool
 ) -> None:
-    match = Exclusions((exclusion,)).match(spell(name, providers, any_provider=unknown))
+    match = Exclusions((exclusion,)).match(spelled(name, providers, unknown))
     assert match == (exclusion if excluded else None)
 
 
 def test_an_exclusion_that_names_a_group_is_passed_over() -> None:
     exclusions = Exclusions(("beta", "Beta"))
-    spelling = spell("x/beta", (), any_provider=False)
+    spelling = spelled("x/beta")
     assert exclusions.match(spelling) == "beta"
     assert exclusions.match(spelling, {"beta"}) == "Beta"
     assert exclusions.match(spelling, {"beta", "Beta"}) is None
@@ -162,7 +189,7 @@ def test_case_is_ignored_as_unicode_says(text: str) -> None:
 )
 def test_two_spellings_of_a_word_exclude_each_other(written: str, asked: str) -> None:
     for exclusion, name in ((written, asked), (asked, written)):
-        assert Exclusions((exclusion,)).match(spell(f"x/{name}", (), any_provider=False)) == exclusion
+        assert Exclusions((exclusion,)).match(spelled(f"x/{name}")) == exclusion
 
 
 def test_a_group_recompiles_no_scope_yet_its_name_means_the_group_at_once() -> None:

@@ -43,9 +43,10 @@ def content(state: State) -> dict[str, Any]:
             for user, policy in team.members.items()
         },
         "groups": {name: (g.source.models, g.source.excluded_models, g.digest) for name, g in state.groups.items()},
-        "group_names": state.group_names,
+        "provider_names": state.provider_names,
         "providers": state.providers,
         "spellings": state.spellings,
+        "folded_provider_names": state.folded_provider_names,
         "digest": state.digest,
     }
 
@@ -199,5 +200,4 @@ def test_the_revision_is_the_token_of_the_position() -> None:
 
 def test_names_that_differ_in_case_share_their_providers() -> None:
     state = build([Model(name="Mixtral", provider="Mistral"), Model(name="mixtral", provider="together")])
-    assert state.providers_ignoring_case("MIXTRAL") == ["mistral", "together"]
-    assert state.providers_ignoring_case("other") == []
+    assert state.folded_provider_names == {"mixtral": ("mistral/mixtral", "together/mixtral")}

@@ -192,7 +192,8 @@ def dump(state: State) -> dict[str, Any]:
             for user, policy in t.members.items()
         },
         "groups": {name: (g.source.models, g.source.excluded_models) for name, g in state.groups.items()},
-        "group_names": set(state.group_names),
+        "provider_names": dict(state.provider_names),
+        "folded_provider_names": dict(state.folded_provider_names),
         "providers": dict(state.providers),
         "spellings": {folded: dict(alike) for folded, alike in state.spellings.items()},
     }
