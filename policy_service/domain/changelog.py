@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from policy_service.domain.changes import ChangeImage, Key, LogEntry, Position
+from policy_service.domain.changes import ChangeImage, LogEntry, Position
 from policy_service.domain.encoding import from_json as record_from_json
 from policy_service.domain.encoding import limits_from_json, scope_from_json
 from policy_service.domain.records import Kind
@@ -81,4 +81,4 @@ class Loading:
         return self._state.intern(scope_from_json(fields["allowed_models"]), limits, fields.get("blocked", False))
 
     def member(self, team: str, user: str, policy: Policy) -> None:
-        self._state.put(Key(Kind.MEMBER, team, user), policy)
+        self._state.put_member(team, user, policy)

@@ -231,11 +231,15 @@ class State:
     def put(self, key: Key, value: Value) -> None:
         """Takes a value into a state that is being built. Raises KeyError for a member of an unknown team."""
         if key.kind is Kind.MEMBER and isinstance(value, Policy):  # the many
-            self._install_member(key.team, key.name, value, member_digest(key.team, key.name, value))
+            self.put_member(key.team, key.name, value)
             return
         prepared = Prepared(self)
         prepared.put(key, value)
         self._install(prepared)
+
+    def put_member(self, team_id: str, user: str, policy: Policy) -> None:
+        """As `put`, without a key to be made for each of the many."""
+        self._install_member(team_id, user, policy, member_digest(team_id, user, policy))
 
     def apply(self, prepared: Prepared, position: Position) -> None:
         """Makes the prepared changes in one go and moves to the position. Nothing in here can be refused."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from policy_service.domain.changes import Position
 from policy_service.domain.feed import ChangePart, Snapshot
@@ -14,18 +12,9 @@ from policy_service.domain.records import Kind
 from policy_service.domain.state import Prepared, State
 from policy_service.domain.transfer import Unpacker
 from policy_service.errors import DigestMismatch, Malformed, PolicyError, RevisionCompacted
+from policy_service.slices import in_slices
 
-SLICE_S = 0.004  # how long a slice may keep the event loop
-
-
-async def in_slices(steps: Iterable[object]) -> None:
-    """Runs through the steps; the event loop gets a turn whenever they took SLICE_S."""
-    began = time.perf_counter()
-    for _ in steps:
-        if time.perf_counter() - began > SLICE_S:
-            await asyncio.sleep(0)
-            began = time.perf_counter()
-    await asyncio.sleep(0)
+FULL_COLLECTION_EVERY = 1_000  # collections of the middle generation: some millions of new objects; Python: 10
 
 
 async def load_snapshot(snapshot: Snapshot) -> State:
@@ -121,8 +110,9 @@ def check_digest(digest: str, position: Position) -> None:
 
 @contextlib.contextmanager
 def collector_paused(owns_process: bool) -> Iterator[None]:
-    """No garbage collection while a state is built, and none of what was built ever after: it would keep everybody
-    waiting. Only in a process of our own, never in one that somebody else's program shares."""
+    """No garbage collection while a state is built, none of what was built ever after, and seldom a full one: it would
+    keep everybody waiting, most of all in the middle of a large change. Only in a process of our own, never in one that
+    somebody else's program shares."""
     if not owns_process:
         yield
         return
@@ -131,4 +121,5 @@ def collector_paused(owns_process: bool) -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
         gc.enable()

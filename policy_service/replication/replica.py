@@ -32,7 +32,8 @@ from policy_service.errors import (
 )
 from policy_service.replication.cache import Cached, StateCache
 from policy_service.replication.freshness import Freshness, monotonic_s
-from policy_service.replication.loading import Taker, collector_paused, in_slices, load_snapshot
+from policy_service.replication.loading import Taker, collector_paused, load_snapshot
+from policy_service.slices import in_slices
 
 POLLS_A_STALENESS = 5  # heads asked for within max_staleness_s
 MAX_POLL_S = 1.0

@@ -23,6 +23,7 @@ from policy_service.services import convert
 from policy_service.services.caller import Caller
 from policy_service.services.masks import member_patch, team_patch
 from policy_service.services.paging import MAX_PAGE_SIZE, page_size, read_token, write_token
+from policy_service.slices import each_in_slices
 from policy_service.store.protocol import LogFilter, Store
 from policy_service.v1 import admin_pb2 as pb
 from policy_service.v1 import resources_pb2 as resources
@@ -78,7 +79,7 @@ class AdminService:
         problems.raise_any()
         teams, more = await self._store.teams(after, limit)
         return pb.ListTeamsResponse(
-            teams=[convert.team_message(team) for team in teams],
+            teams=await each_in_slices(convert.team_message, teams),
             next_page_token=write_token("ListTeams", (), [teams[-1].id]) if more else "",
         )
 
@@ -152,7 +153,7 @@ class AdminService:
         members, more = await self._store.members(team, user, source, (last_team, last_user), limit)
         last = [members[-1].team, members[-1].user] if more else []
         return pb.ListMembersResponse(
-            members=[convert.member_message(member) for member in members],
+            members=await each_in_slices(convert.member_message, members),
             next_page_token=write_token("ListMembers", filters, last) if more else "",
         )
 

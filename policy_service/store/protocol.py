@@ -18,7 +18,7 @@ EXPIRED_AT_ONCE = 100  # recorded requests, and log entries, that one commit dro
 PAGE_BYTES = 1 << 20  # a page ends when its records' JSON passes this, so that it fits a message
 LOG_SLICES = 1_000  # log entries that `log_after` returns at most
 BODIES_AT_ONCE = 50  # teams, groups, models and policies that `visit` shows within a few milliseconds
-MEMBERS_AT_ONCE = 500  # so many members are
+MEMBERS_AT_ONCE = 1_000  # so many members are
 
 
 class RecordedRequest(NamedTuple):

@@ -48,7 +48,7 @@ from policy_service.store.sqlite_rows import (
     position_of,
     team_of,
 )
-from policy_service.store.sqlite_visit import finish_loading, show
+from policy_service.store.sqlite_visit import LoadingLog, Progress, finish_loading, show, silently
 
 BUSY_TIMEOUT_S = 5.0
 READERS = 4
@@ -174,12 +174,13 @@ class SqliteStore:
         return lineage_of((await self._rows(LINEAGE))[0])
 
     async def load(self, state: State) -> None:
-        finish_loading(state, await self.visit(Loading(state)), self.location)
+        ((members,),) = await self._rows("SELECT coalesce(sum(member_count), 0) FROM teams")
+        finish_loading(state, await self.visit(Loading(state), LoadingLog(members)), self.location)
 
-    async def visit(self, visitor: Visitor) -> Lineage:
+    async def visit(self, visitor: Visitor, progress: Progress = silently) -> Lineage:
         try:
             async with connected(Path(self.location), BUSY_TIMEOUT_S) as connection:
-                return await show(connection, visitor, self.location)
+                return await show(connection, visitor, self.location, progress)
         except sqlite3.OperationalError as error:
             raise Unavailable(f"the database cannot be read: {error}") from error
 

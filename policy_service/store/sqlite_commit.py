@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -11,7 +12,7 @@ import aiosqlite
 
 from policy_service.domain.changes import Change, ChangeImage, Key, LogEntry, key_of
 from policy_service.domain.encoding import canonical, format_time, policy_to_json, profile_to_json, to_json
-from policy_service.domain.records import Kind, Member
+from policy_service.domain.records import Kind, Member, MemberLimits, ModelScope
 from policy_service.errors import DatabaseError
 from policy_service.store.protocol import EXPIRED_AT_ONCE, Commit, ancestry
 from policy_service.store.sqlite_rows import LOG_COLUMNS, POSITION, log_entry_of, position_of
@@ -19,6 +20,9 @@ from policy_service.store.sqlite_rows import LOG_COLUMNS, POSITION, log_entry_of
 _PUT_MEMBER = """INSERT INTO members VALUES (?, ?, (SELECT policy FROM policies WHERE body = ?), ?, ?)
     ON CONFLICT (team, "user") DO UPDATE SET
         policy = excluded.policy, scope_source = excluded.scope_source, profile = excluded.profile"""
+CHANGES_AT_ONCE = 500  # how many are looked through before the event loop gets a turn
+
+PolicyKey = tuple[ModelScope, MemberLimits, bool]
 
 
 async def write_epoch(connection: aiosqlite.Connection, epoch: str, ancestors: Iterable[str]) -> None:
@@ -55,11 +59,14 @@ class CommitWriter:
         await self._connection.executemany("INSERT INTO log_changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     async def _write_records(self, changes: Sequence[Change]) -> None:
-        """Teams first, since members are counted in them."""
+        """Teams first, since members are counted in them. Rows are made by generators, which SQLite's thread runs:
+        the many of a large change keep no event loop waiting."""
         put: dict[Kind, list[Any]] = {kind: [] for kind in Kind}
         dropped: dict[Kind, list[Key]] = {kind: [] for kind in Kind}
         counts: Counter[str] = Counter()
-        for change in changes:
+        for at, change in enumerate(changes):
+            if at % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1:
+                await asyncio.sleep(0)
             key = change.key
             if change.after is None:
                 dropped[key.kind].append(key)
@@ -81,23 +88,19 @@ class CommitWriter:
                 await self._connection.executemany("DELETE FROM members WHERE team = ?", keys)
             await self._connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", keys)
         if records:
-            rows = [(changed.team or changed.name, canonical(to_json(r))) for r in records if (changed := key_of(r))]
+            rows = ((changed.team or changed.name, canonical(to_json(r))) for r in records if (changed := key_of(r)))
             sql = f"INSERT INTO {table} VALUES (?, ?{rest}) ON CONFLICT ({key}) DO UPDATE SET body = excluded.body"
             await self._connection.executemany(sql, rows)
 
     async def _write_members(self, members: list[Member], dropped: list[Key]) -> None:
         if dropped:
-            keys = [(key.team, key.name) for key in dropped]
+            keys = ((key.team, key.name) for key in dropped)
             await self._connection.executemany('DELETE FROM members WHERE team = ? AND "user" = ?', keys)
         if members:
-            bodies = [canonical(policy_to_json(member)) for member in members]
-            unique = [(body,) for body in dict.fromkeys(bodies)]
-            await self._connection.executemany("INSERT INTO policies (body) VALUES (?) ON CONFLICT DO NOTHING", unique)
-            rows = [
-                (member.team, member.user, body, member.scope_source.value, canonical(profile_to_json(member)))
-                for member, body in zip(members, bodies, strict=True)
-            ]
-            await self._connection.executemany(_PUT_MEMBER, rows)
+            bodies: dict[PolicyKey, str] = {}
+            sql = "INSERT INTO policies (body) VALUES (?) ON CONFLICT DO NOTHING"
+            await self._connection.executemany(sql, _new_bodies(members, bodies))
+            await self._connection.executemany(_PUT_MEMBER, _member_rows(members, bodies))
 
     async def _expire(self, commit: Commit) -> None:
         """Drops a bounded number of what is older than asked; of the log it leaves where the kept part begins."""
@@ -124,3 +127,22 @@ class CommitWriter:
         anchor["time"] = format_time(last.time)
         sql = "UPDATE meta SET value = ? WHERE name = ?"
         await self._connection.executemany(sql, [(value, f"anchor_{name}") for name, value in anchor.items()])
+
+
+def _policy_key(member: Member) -> PolicyKey:
+    return member.allowed_models, member.limits, member.blocked
+
+
+def _new_bodies(members: Iterable[Member], bodies: dict[PolicyKey, str]) -> Iterator[tuple[str]]:
+    """The rows of the distinct policies of the members, which `bodies` remembers."""
+    for member in members:
+        key = _policy_key(member)
+        if key not in bodies:
+            bodies[key] = canonical(policy_to_json(member))
+            yield (bodies[key],)
+
+
+def _member_rows(members: Iterable[Member], bodies: dict[PolicyKey, str]) -> Iterator[tuple[str, ...]]:
+    for member in members:
+        body, profile = bodies[_policy_key(member)], canonical(profile_to_json(member))
+        yield member.team, member.user, body, member.scope_source.value, profile

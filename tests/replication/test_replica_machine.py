@@ -18,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from policy_service import slices
 from policy_service.domain import state as state_module
 from policy_service.domain import transfer
 from policy_service.domain.changes import Position
 from policy_service.domain.records import Record
-from policy_service.replication import loading, log_feed
+from policy_service.replication import log_feed
 from policy_service.replication.freshness import DRIFT
 from policy_service.replication.log_feed import HEAD_KEPT_S
 from policy_service.replication.replica import Condition
@@ -270,7 +271,7 @@ def test_a_replica_behind_a_faulty_feed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(state_module, "LARGE", 2)
     monkeypatch.setattr(state_module, "SLICE", 2)
     monkeypatch.setattr(transfer, "SLICE", 2)
-    monkeypatch.setattr(loading, "SLICE_S", -1.0)
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
     monkeypatch.setattr(log_feed, "PART_BYTES", 150)
     monkeypatch.setattr(log_feed, "CHUNK_BYTES", 150)
     monkeypatch.setattr(log_feed, "MAX_BEHIND", 10)

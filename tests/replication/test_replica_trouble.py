@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 
+from policy_service import slices
 from policy_service.domain.feed import ChangePart, Head, HeardHead, Manifest, Signable
 from policy_service.domain.state import LARGE, SLICE, State
 from policy_service.errors import DigestMismatch, FeedUnavailable, Untrusted
 from policy_service.replication import loading
-from policy_service.replication.loading import collector_paused, in_slices, load_snapshot
+from policy_service.replication.loading import collector_paused, load_snapshot
 from policy_service.replication.log_feed import BOOKMARK_S
 from policy_service.replication.replica import MAX_DELAY_S, Condition, Replica
+from policy_service.slices import each_in_slices, in_slices
 from tests.replication.feeds import (
     Chronicle,
     FaultyFeed,
@@ -582,7 +584,7 @@ async def test_a_snapshot_that_is_older_than_what_is_served_is_caught_up_with_fi
 @in_no_time
 async def test_a_large_set_is_applied_in_one_go(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between any two slices a check sees the old policy or the new one, and what is left behind is let go of."""
-    monkeypatch.setattr(loading, "SLICE_S", -1.0)
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
     count = 2 * LARGE + 500
     old = [member("t", f"u{at}", only("a")) for at in range(count)]
     rest = [member("u", "ann"), member("t", "rest")]
@@ -670,22 +672,23 @@ async def test_slices_leave_the_event_loop_free(monkeypatch: pytest.MonkeyPatch)
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    monkeypatch.setattr(loading, "SLICE_S", -1.0)
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
     await in_slices(turns.append(others) for _ in range(100))
     assert turns[-1] - turns[0] >= 98
     turns.clear()
-    monkeypatch.setattr(loading, "SLICE_S", 1e9)
+    monkeypatch.setattr(slices, "SLICE_S", 1e9)
     await in_slices(turns.append(others) for _ in range(100))
     assert len(turns) == 100
     assert turns[-1] == turns[0]
     task.cancel()
+    assert await each_in_slices(str, range(3)) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("owns_process", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
 def test_the_collector_is_ours_in_a_process_of_our_own_alone(owns_process: bool, fails: bool) -> None:
     assert gc.isenabled()
-    frozen = gc.get_freeze_count()
+    frozen, thresholds = gc.get_freeze_count(), gc.get_threshold()
     try:
         with collector_paused(owns_process):
             assert gc.isenabled() is not owns_process
@@ -695,7 +698,9 @@ def test_the_collector_is_ours_in_a_process_of_our_own_alone(owns_process: bool,
         pass
     assert gc.isenabled()
     assert (gc.get_freeze_count() > frozen) is owns_process
+    assert (gc.get_threshold() > thresholds) is owns_process
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 # Snapshots

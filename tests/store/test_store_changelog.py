@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import sqlite3
 from contextlib import closing
@@ -18,7 +19,7 @@ from policy_service.domain.feed import MAX_ANCESTORS
 from policy_service.domain.records import MemberLimits, Record
 from policy_service.domain.state import State
 from policy_service.errors import DatabaseError, Unavailable
-from policy_service.store import protocol
+from policy_service.store import protocol, sqlite_visit
 from policy_service.store.protocol import BODIES_AT_ONCE, LOG_SLICES, MEMBERS_AT_ONCE, PAGE_BYTES, Store
 from policy_service.store.sqlite import SqliteStore
 from tests.store.audit import anchor_of, ends, problems, rebuilt, state_of, whole_log
@@ -185,6 +186,20 @@ async def test_the_event_loop_has_turns_while_a_visitor_looks(store: Store, ledg
     assert teams <= BODIES_AT_ONCE
     assert bodies <= BODIES_AT_ONCE
     assert members <= MEMBERS_AT_ONCE
+
+
+async def test_a_loading_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path / "policy.db") as store:
+        await (await Ledger.of(store)).put(*many(2 * MEMBERS_AT_ONCE + 1))
+        for pause_s, said in ((3_600.0, ()), (0.0, (MEMBERS_AT_ONCE, 2 * MEMBERS_AT_ONCE, 2 * MEMBERS_AT_ONCE + 1))):
+            monkeypatch.setattr(sqlite_visit, "PROGRESS_S", pause_s)
+            with caplog.at_level(logging.INFO):
+                await store.load(State())
+            lines = [record for record in caplog.records if record.message == "loading the policy"]
+            expected = [{"members": members, "of": 2 * MEMBERS_AT_ONCE + 1} for members in said]
+            assert [vars(line)["fields"] for line in lines] == expected
 
 
 async def test_a_visitor_that_fails_or_is_cancelled_leaves_nothing_open(tmp_path: Path) -> None:
