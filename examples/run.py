@@ -23,7 +23,7 @@ TRY = f"""
 The service listens on {TARGET} with the organisation of examples/acme.yaml. Try, in another terminal:
 
   .venv/bin/policy-service check support sam@acme.example gpt-4o-mini
-  .venv/bin/policy-service check support sam@acme.example gpt-4o --explain
+  .venv/bin/policy-service explain support sam@acme.example gpt-4o
   .venv/bin/grpcurl -plaintext {TARGET} describe policy_service.v1.AdminService
 
 Ctrl-C stops it.

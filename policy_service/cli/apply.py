@@ -2,131 +2,177 @@
 
 Applying twice changes nothing the second time and makes no revision. What the file leaves out of a team or a model has
 its default; a member's scope or limit that it leaves out is the team's to seed, see `member_differences`. Nothing is
-deleted without `--prune`.
+deleted without `--prune`. Broken off, by Ctrl-C or an error, it goes on from what is there when it is run again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from policy_client import Aborted, AdminClient, AlreadyExists, PolicyClientError
-from policy_service.cli.connection import (
-    DEFAULT_SERVER,
-    OUT,
-    ServerOption,
-    Target,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TokenFileOption,
-    fail,
-)
+from policy_service.cli.connection import Target, exit_status, on_server
+from policy_service.cli.console import OUT, Exit, fail
 from policy_service.cli.manifest import Manifest, ManifestError, parse_manifest
+from policy_service.cli.mutations import show_changes, show_warnings
+from policy_service.cli.output import Output, OutputOption, print_document
 from policy_service.cli.plan import make_plan
 from policy_service.cli.present import read_present
+from policy_service.cli.progress import Advance, progress
 from policy_service.cli.steps import Action, Change, Step
 
-SIGNS = {Action.CREATE: ("+", "green"), Action.UPDATE: ("~", "yellow"), Action.DELETE: ("-", "red")}
+MAX_SHOWN = 20  # changes of a step
 
 
-def apply(
+@on_server
+async def apply(
+    target: Target,
     file: Annotated[str, typer.Option("--file", "-f", metavar="FILE", help="The YAML file; - is standard input.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference and change nothing.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Also delete what the server has and a section of the file has not.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make the policy what a file says: create and update models, groups, teams and members.
 
-    Exit status: 0 done, or nothing to do; 2 not, or not all of it.
+    Broken off, it goes on from what is there when it is run again. Exit status: 0 done, or nothing to do; else not, or
+    not all of it.
     """
-    target = Target(server, token_file, tls_ca, tls_cert, tls_key)
-    try:
-        manifest = parse_manifest(_content(file), "<stdin>" if file == "-" else file)
-    except (ManifestError, OSError) as error:
-        fail(str(error))
-    can_ask = file != "-" and sys.stdin.isatty()
+    manifest = _read(file)
+    can_ask = file != "-" and sys.stdin.isatty() and output is Output.TEXT
     if prune and not (dry_run or yes or can_ask):
         fail("--prune asks before it deletes, and nobody can be asked here; add --yes, or look first with --dry-run")
-    asyncio.run(_apply(target, manifest, dry_run=dry_run, prune=prune, ask=not yes))
-
-
-def _content(file: str) -> bytes:
-    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-
-
-async def _apply(target: Target, manifest: Manifest, *, dry_run: bool, prune: bool, ask: bool) -> None:
     async with target.admin() as admin:
         try:
-            steps = make_plan(manifest, await read_present(admin, manifest), prune=prune)
+            steps = await _plan(admin, manifest, prune=prune)
         except PolicyClientError as error:
-            fail(f"{target.explain(error)}\nNothing was changed.")
-        changes = [change for step in steps for change in step.changes]
-        deletions = [change for change in changes if change.action is Action.DELETE]
-        if not steps:
-            OUT.print("No changes.")
-        elif dry_run:
-            _show(changes)
-            OUT.print(f"Dry run: {_count(changes)}. Nothing was changed.")
-        elif deletions and ask and not _confirmed(deletions):
+            fail(f"{target.explain(error)}\nNothing was changed.", exit_status(error))
+        work = _Work(target, admin, steps, output)
+        if dry_run:
+            work.show()
+        elif work.deletions and not yes and not _confirmed(work.deletions):
             fail("nothing was changed")
         else:
-            await _run(target, admin, steps)
+            await work.run()
+
+
+def _read(file: str) -> Manifest:
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return parse_manifest(content, "<stdin>" if file == "-" else file)
+    except (ManifestError, OSError) as error:
+        fail(str(error))
+
+
+async def _plan(admin: AdminClient, manifest: Manifest, *, prune: bool) -> list[Step]:
+    with progress("reading what is there, records") as advance:
+        present = await read_present(admin, manifest, advance)
+    return make_plan(manifest, present, prune=prune)
 
 
 def _confirmed(deletions: Sequence[Change]) -> bool:
-    _show(deletions)
-    return typer.confirm(f"Delete {'this' if len(deletions) == 1 else f'these {len(deletions)}'} and apply the rest?")
+    show_changes(deletions)
+    these = "this" if len(deletions) == 1 else f"these {len(deletions):,}"
+    # The event loop would only note a Ctrl-C, and the question would go on waiting.
+    noting = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(f"Delete {these} and apply the rest?")
+    except typer.Abort:
+        fail("interrupted; nothing was changed", Exit.INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, noting)
 
 
-async def _run(target: Target, admin: AdminClient, steps: Iterable[Step]) -> None:
-    done: list[Change] = []
-    revision = ""
-    for step in steps:
-        try:
-            answer = await step.run(admin)
-        except PolicyClientError as error:
-            fail(_broken_off(target, error, step, done))
-        _show(step.changes)
-        for warning in answer.warnings:
-            OUT.print(f"  warning: {warning}", style="yellow")
-        done += step.changes
-        revision = answer.revision
-    OUT.print(f"Applied: {_count(done)}. Revision {revision}.")
+class _Work:
+    """The steps, and how far they are."""
+
+    def __init__(self, target: Target, admin: AdminClient, steps: Sequence[Step], output: Output) -> None:
+        self._target, self._admin, self._steps, self._output = target, admin, steps, output
+        self._done: list[Change] = []
+        self._warnings: list[str] = []
+        self._revision = ""
+
+    @property
+    def _changes(self) -> list[Change]:
+        return [change for step in self._steps for change in step.changes]
+
+    @property
+    def deletions(self) -> list[Change]:
+        """What will be deleted."""
+        return [change for change in self._changes if change.action is Action.DELETE]
+
+    def show(self) -> None:
+        """Shows what would be done."""
+        changes = self._changes
+        if self._output is not Output.TEXT:
+            self._print_document(changes, dry_run=True)
+        elif changes:
+            show_changes(changes)
+            OUT.print(f"Dry run: {_count(changes)}. Nothing was changed.")
+        else:
+            OUT.print("No changes.")
+
+    async def run(self) -> None:
+        """Runs the steps. Ends the command when one fails."""
+        with progress("applying, changes", len(self._changes)) as advance:
+            failure = await self._run_steps(advance)
+        if failure is not None:
+            fail(*failure)
+        if self._output is not Output.TEXT:
+            self._print_document(self._done, dry_run=False)
+        elif self._done:
+            OUT.print(f"Applied: {_count(self._done)}. Revision {self._revision}.")
+        else:
+            OUT.print("No changes.")
+
+    async def _run_steps(self, advance: Advance) -> tuple[str, Exit] | None:
+        """Returns why one failed, and the exit status."""
+        for step in self._steps:
+            try:
+                answer = await step.run(self._admin)
+            except PolicyClientError as error:
+                return self._broken_off(step, self._target.explain(error), _advice(error)), exit_status(error)
+            except asyncio.CancelledError:
+                return self._broken_off(step, "interrupted", UNKNOWN), Exit.INTERRUPTED
+            self._done += step.changes
+            self._warnings += answer.warnings
+            self._revision = answer.revision
+            if self._output is Output.TEXT:
+                show_changes(step.changes, MAX_SHOWN)
+                show_warnings(answer.warnings)
+            advance(len(step.changes))
+        return None
+
+    def _print_document(self, changes: Iterable[Change], *, dry_run: bool) -> None:
+        shown: list[dict[str, Any]] = [change._asdict() | {"action": change.action.value} for change in changes]
+        document = {"dry_run": dry_run, "revision": self._revision, "changes": shown, "warnings": self._warnings}
+        print_document(document, self._output)
+
+    def _broken_off(self, step: Step, why: str, advice: str) -> str:
+        rest = len(step.changes) - 1
+        what = step.changes[0].what + (f" and {rest:,} more" if rest else "")
+        before = f"{_count(self._done)} before that" if self._done else "nothing before that"
+        return f"{what}: {why}\nApplied {before}. {advice}; it goes on from what is there."
 
 
-def _broken_off(target: Target, error: PolicyClientError, step: Step, done: Sequence[Change]) -> str:
-    rest = len(step.changes) - 1
-    what = step.changes[0].what + (f" and {rest} more" if rest else "")
+UNKNOWN = "Whether this step took effect is not known: run apply again"
+
+
+def _advice(error: PolicyClientError) -> str:
     if isinstance(error, (Aborted, AlreadyExists)):
-        advice = "Somebody changed it since it was read: run apply again"
-    elif error.may_fail_open:
-        advice = "Whether this step took effect is not known: run apply again"
-    else:
-        advice = "Correct this and run apply again"
-    before = f"{_count(done)} before that" if done else "nothing before that"
-    return f"{what}: {target.explain(error)}\nApplied {before}. {advice}; it goes on from what is there."
-
-
-def _show(changes: Iterable[Change]) -> None:
-    for change in changes:
-        sign, colour = SIGNS[change.action]
-        OUT.print(f"{sign} {change.what}" + (f": {change.details}" if change.details else ""), style=colour)
+        return "Somebody changed it since it was read: run apply again"
+    return UNKNOWN if error.may_fail_open else "Correct this and run apply again"
 
 
 def _count(changes: Iterable[Change]) -> str:
     counted = Counter(change.action for change in changes)
-    return ", ".join(f"{counted[action]} {action.value}" for action in Action if counted[action])
+    return ", ".join(f"{counted[action]:,} {action.value}" for action in Action if counted[action])

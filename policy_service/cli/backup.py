@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from policy_service.cli.connection import OUT, fail
+from policy_service.cli.console import OUT, fail
 from policy_service.cli.serve import DEFAULT_DATABASE
 from policy_service.errors import PolicyError
 from policy_service.store import backup as backups

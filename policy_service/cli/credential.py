@@ -12,7 +12,7 @@ from policy_service.services.auth import RESERVED_NAMES, Permission, hash_token,
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="Who gets it; the audit log shows this name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets it; the audit log shows this name.")],
     permission: Annotated[list[Permission], typer.Option(help="What it may do; repeat it for more.")],
 ) -> None:
     """Make a token: printed once, never stored. The credentials file gets its hash."""

@@ -3,19 +3,25 @@
 The keys are the fields of the API's messages that an administrator sets; a team lists its members under `members`. A
 section (`models`, `groups`, `teams`) or a team's `members` that the file leaves out is not managed by it: apply does
 not look at it, not even to prune it. An empty list says that there shall be none.
+
+Of a member, what the file leaves out is the team's to seed. `scope_source: SEEDED` beside `allowed_models` is a member
+that was seeded once, from a default that the team may no longer have; a limit that is null shall not be set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import yaml
 
-from policy_service.cli.yaml_messages import Reader, YamlError, compose
-from policy_service.domain.records import AccessGroup, Member, Model, Team
+from policy_service.cli.yaml_messages import NULL_TAG, Reader, YamlError, compose
+from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
+from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.domain.validation import Problems, check_group, check_member, check_model, check_team
 from policy_service.services import convert
 from policy_service.v1 import resources_pb2 as pb
@@ -34,7 +40,7 @@ TEAM_KEYS = (
     "unlisted_users",
     "labels",
 )
-MEMBER_KEYS = ("user", "role", "allowed_models", "limits", "blocked", "labels")
+MEMBER_KEYS = ("user", "role", "allowed_models", "scope_source", "limits", "blocked", "labels")
 MAX_PROBLEMS_SHOWN = 20
 _T = TypeVar("_T")
 _Read = Callable[[yaml.Node, str], _T | None]
@@ -49,11 +55,20 @@ class ManifestError(Exception):
         super().__init__("\n".join(lines[:MAX_PROBLEMS_SHOWN] + ([f"and {rest} more problems"] if rest > 0 else [])))
 
 
+class MemberEntry(NamedTuple):
+    """A member. Without `has_scope` it is SEEDED, and its `allowed_models` here mean nothing: the team's default
+    counts. A limit that is not set is the team's to seed, unless `unset_limits` has it."""
+
+    member: Member
+    has_scope: bool
+    unset_limits: frozenset[str] = frozenset()
+
+
 class TeamEntry(NamedTuple):
-    """A team, and its members unless the file leaves them out. A member without a scope of its own is SEEDED."""
+    """A team, and its members unless the file leaves them out."""
 
     team: Team
-    members: tuple[Member, ...] | None
+    members: tuple[MemberEntry, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +87,27 @@ def parse_manifest(content: bytes, file: str) -> Manifest:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ManifestError(file, [(line, "this is not UTF-8; save the file in that encoding")]) from None
+    reader = _ManifestReader()
     try:
-        root = compose(text)
+        with _no_collection():
+            manifest = reader.manifest(compose(text))
     except YamlError as error:
         raise ManifestError(file, [(error.line, str(error))]) from None
-    reader = _ManifestReader()
-    manifest = reader.manifest(root)
     if reader.problems:
         raise ManifestError(file, reader.problems)
     return manifest
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Of a large file millions of objects are made, and kept: to look among them for garbage takes half the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _ManifestReader(Reader):
@@ -137,7 +164,7 @@ class _ManifestReader(Reader):
         members_node = nodes.pop("members", None)
         message = self.message(nodes, path, pb.Team)
         sound = len(self.problems) == before
-        members: tuple[Member, ...] | None = None
+        members: tuple[MemberEntry, ...] | None = None
         if members_node is not None:
             members = self._list(members_node, f"{path}.members", partial(self._member, message.id))
         if not sound:
@@ -151,9 +178,11 @@ class _ManifestReader(Reader):
         self._add(problems)
         return TeamEntry(team, members)
 
-    def _member(self, team: str, node: yaml.Node, path: str) -> Member | None:
+    def _member(self, team: str, node: yaml.Node, path: str) -> MemberEntry | None:
         before = len(self.problems)
-        message = self.message(self.mapping(node, path, MEMBER_KEYS, ("user",)), path, pb.Member)
+        nodes = self.mapping(node, path, MEMBER_KEYS, ("user",))
+        unset = _without_nulls(nodes, "limits")
+        message = self.message(nodes, path, pb.Member)
         if len(self.problems) > before:
             return None
         message.team = team
@@ -161,8 +190,13 @@ class _ManifestReader(Reader):
         member = convert.member_of(problems, path, message)
         check_member(problems, path, member, self._group_names)
         self._check_first(problems, f"member of team {team!r}", member.user, f"{path}.user")
+        has_scope = message.HasField("allowed_models")
+        if message.scope_source == pb.SEEDED:
+            member = replace(member, scope_source=ScopeSource.SEEDED)
+        elif message.scope_source == pb.EXPLICIT and not has_scope:
+            problems.add(f"{path}.scope_source", "EXPLICIT needs allowed_models; give them, or leave this out")
         self._add(problems, known=f"{path}.team")
-        return member
+        return MemberEntry(member, has_scope, unset)
 
     def _check_no_group(self, problems: Problems, path: str, name: str) -> None:
         if name in self._group_names:
@@ -184,3 +218,17 @@ class _ManifestReader(Reader):
         while path not in self.lines:
             path = path[:-1]
         return self.lines[path]
+
+
+def _without_nulls(nodes: dict[str, yaml.Node], key: str) -> frozenset[str]:
+    """Takes the limits that are null out of the mapping under the key, and returns their names."""
+    node = nodes.get(key)
+    if not isinstance(node, yaml.MappingNode):
+        return frozenset()
+    names = [name.value for name, _ in node.value]  # texts, and whatever else somebody wrote there
+    once = [limit for limit in LIMIT_NAMES if names.count(limit) == 1]  # what is there twice stays, and is refused
+    unset = [limit for limit in once if node.value[names.index(limit)][1].tag == NULL_TAG]
+    if unset:
+        kept = [(name, value) for name, value in node.value if name.value not in unset]
+        nodes[key] = yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
+    return frozenset(unset)

@@ -8,6 +8,10 @@ more; they pass `force`, for it was asked for. Two exceptions:
   the file restricts can use the whole team's scope for a moment, or for long if apply breaks off.
 - A deletion, or a team without an alias, goes first if it frees a name that the file gives to another kind of thing.
 
+Members that the file has as seeded with another scope than the team's default, or without a limit that the team seeds
+with, are brought while the team seeds with that: the only way to seed is to add or reseed. The team's own defaults come
+last.
+
 Every update and deletion carries the etag that was read, so that nobody's change in between is overwritten. The steps
 are as many revisions, not one.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from policy_client import AdminClient
 from policy_service.cli.differences import (
@@ -26,10 +31,10 @@ from policy_service.cli.differences import (
     model_differences,
     team_differences,
 )
-from policy_service.cli.manifest import Manifest, TeamEntry
+from policy_service.cli.manifest import Manifest, MemberEntry, TeamEntry
 from policy_service.cli.prune import deletions
-from policy_service.cli.steps import Action, Change, Present, Step, batches
-from policy_service.domain.records import Member, ScopeSource, Team, UnlistedUsers
+from policy_service.cli.steps import Action, Change, Present, Step, batches, updated
+from policy_service.domain.records import Member, MemberLimits, ModelScope, ScopeSource, Team, UnlistedUsers
 from policy_service.services import convert
 from policy_service.v1 import resources_pb2 as pb
 
@@ -54,9 +59,9 @@ def _model_steps(manifest: Manifest, present: Present) -> Iterator[Step]:
     for model in manifest.models or ():
         old = present.models.get(model.name)
         if old is None:
-            changes[model.name] = Change(Action.CREATE, f"model {model.name}")
+            changes[model.name] = Change(Action.CREATE, "model", model.name)
         elif differences := model_differences(old, model):
-            changes[model.name] = _updated(f"model {model.name}", differences)
+            changes[model.name] = updated("model", model.name, differences)
     wanted = [convert.model_message(model) for model in manifest.models or () if model.name in changes]
     for batch in batches(wanted, MAX_MODELS):
         yield Step(tuple(changes[model.name] for model in batch), partial(AdminClient.upsert_models, models=batch))
@@ -67,68 +72,123 @@ def _group_steps(manifest: Manifest, present: Present) -> Iterator[Step]:
         old = present.groups.get(group.name)
         differences = group_differences(old, group) if old is not None else []
         if old is None or differences:
-            what = f"group {group.name}"
-            change = Change(Action.CREATE, what) if old is None else _updated(what, differences)
+            create = Change(Action.CREATE, "group", group.name)
+            change = create if old is None else updated("group", group.name, differences)
             message = convert.group_message(replace(group, etag=old.etag if old is not None else ""))
             yield Step((change,), partial(AdminClient.set_access_group, group=message))
 
 
 def _team_steps(entry: TeamEntry, present: Present, group_names: frozenset[str]) -> Iterator[Step]:
     team, old = entry.team, present.teams.get(entry.team.id)
-    wanted, had = entry.members or (), present.members.get(team.id, {})
-    added = batches([_member_message(member) for member in wanted if member.user not in had], MAX_MEMBERS)
-    updates = list(_member_updates(wanted, had))
-    now: list[Difference] = []
+    phases = _phases(entry, present.members.get(team.id, {}))
+    closed = _closed(team, old) if any(phase.added or phase.updates for phase in phases) else team
+    now = old
+    for phase in phases:
+        wanted = replace(closed, default_team_member_models=phase.scope, default_member_limits=phase.limits)
+        added = phase.batches()
+        if now is None:
+            first_members = added.pop(0) if added else []
+            if not added and len(phases) == 1:
+                wanted = team
+            changes = (Change(Action.CREATE, "team", team.id), *_added(team.id, first_members))
+            message = convert.team_message(wanted)
+            yield Step(changes, partial(AdminClient.create_team, team=message, members=first_members))
+        elif differences := team_differences(now, wanted):
+            frees = now is old and (now.model_aliases.keys() - team.model_aliases.keys()) & group_names
+            yield replace(_team_update(team.id, wanted, differences, etag=_etag(now, old)), first=bool(frees))
+        else:
+            wanted = now
+        now = wanted
+        for batch in added:
+            run = partial(AdminClient.batch_add_members, team=team.id, members=batch)
+            yield Step(tuple(_added(team.id, batch)), run)
+        yield from phase.updates
+    if now is not None and (differences := team_differences(now, team)):
+        yield _team_update(team.id, team, differences, etag=_etag(now, old))
+
+
+def _closed(team: Team, old: Team | None) -> Team:
+    """The team without what opens it and is still closed."""
     if old is None:
-        first_members = added.pop(0) if added else []
-        closed = replace(team, unlisted_users=UnlistedUsers.DENY) if added else team
-        message = convert.team_message(closed)
-        changes = (Change(Action.CREATE, f"team {team.id}"), *_added(team.id, first_members))
-        yield Step(changes, partial(AdminClient.create_team, team=message, members=first_members))
-        later = team_differences(closed, team)
-    else:
-        differences = team_differences(old, team)
-        later = [d for d in differences if _opens(d)] if added or updates else []
-        now = [d for d in differences if d not in later]
-        if now:
-            frees = (old.model_aliases.keys() - team.model_aliases.keys()) & group_names
-            yield replace(_team_update(team, now, etag=old.etag), first=bool(frees))
-    for batch in added:
-        run = partial(AdminClient.batch_add_members, team=team.id, members=batch)
-        yield Step(tuple(_added(team.id, batch)), run)
-    yield from updates
-    if later:
-        # After a step that moved the etag there is none to send; these fields alone change, whatever else did.
-        yield _team_update(team, later, etag="" if old is None or now else old.etag)
+        return replace(team, unlisted_users=UnlistedUsers.DENY)
+    unlisted = (
+        UnlistedUsers.DENY if UnlistedUsers.DENY in (team.unlisted_users, old.unlisted_users) else old.unlisted_users
+    )
+    return replace(team, unlisted_users=unlisted, blocked=team.blocked or old.blocked)
 
 
-def _opens(difference: Difference) -> bool:
-    return (difference.path, difference.new) in (("unlisted_users", UnlistedUsers.TEAM_SCOPE), ("blocked", False))
+def _etag(now: Team, old: Team | None) -> str:
+    # After a step that moved the etag there is none to send; what is sent alone changes, whatever else did.
+    return now.etag if now is old else ""
 
 
-def _team_update(team: Team, differences: Sequence[Difference], *, etag: str) -> Step:
+class _Phase(NamedTuple):
+    """What is done to members while the team seeds with this scope and these limits."""
+
+    scope: ModelScope
+    limits: MemberLimits
+    added: list[pb.Member]
+    updates: list[Step]
+
+    def batches(self) -> list[list[pb.Member]]:
+        """Those who are added. The answer has each with the scope it was seeded with, which may be large."""
+        seeded = convert.scope_message(self.scope).ByteSize()
+
+        def size_of(member: pb.Member) -> int:
+            return member.ByteSize() + (0 if member.HasField("allowed_models") else seeded)
+
+        return batches(self.added, MAX_MEMBERS, size_of)
+
+
+def _phases(entry: TeamEntry, present: dict[str, Member]) -> list[_Phase]:
+    """The last one is the team's own seeds; before it, those that members of the file were seeded with before."""
+    team = entry.team
+    own = _Phase(team.default_team_member_models, team.default_member_limits, [], [])
+    others: dict[tuple[ModelScope, MemberLimits], _Phase] = {}
+    for wanted in entry.members or ():
+        old = present.get(wanted.member.user)
+        step = None if old is None else _member_update(wanted, old)
+        if old is not None and step is None:
+            continue
+        scope, limits = own.scope, own.limits
+        if wanted.has_scope and wanted.member.scope_source is ScopeSource.SEEDED and not _has_scope(old, wanted):
+            scope = wanted.member.allowed_models
+        if old is None:
+            limits = replace(limits, **dict.fromkeys(wanted.unset_limits))
+        phase = own
+        if (scope, limits) != (own.scope, own.limits):
+            phase = others.setdefault((scope, limits), _Phase(scope, limits, [], []))
+        if step is None:
+            phase.added.append(_member_message(wanted.member))
+        else:
+            phase.updates.append(step)
+    return [*others.values(), own]
+
+
+def _has_scope(old: Member | None, wanted: MemberEntry) -> bool:
+    """Whether the member has the scope already, seeded as the file says."""
+    own = None if old is None else (old.scope_source, old.allowed_models)
+    return own == (wanted.member.scope_source, wanted.member.allowed_models)
+
+
+def _member_update(wanted: MemberEntry, old: Member) -> Step | None:
+    differences = member_differences(old, wanted)
+    if not differences:
+        return None
+    message = _member_message(replace(wanted.member, etag=old.etag))
+    change = updated("member", old.user, differences, old.team)
+    paths = [difference.path for difference in differences]
+    return Step((change,), partial(AdminClient.update_member, member=message, update_mask=paths))
+
+
+def _team_update(name: str, team: Team, differences: Sequence[Difference], *, etag: str) -> Step:
     message = convert.team_message(replace(team, etag=etag))
     run = partial(AdminClient.update_team, team=message, update_mask=[difference.path for difference in differences])
-    return Step((_updated(f"team {team.id}", differences),), run)
-
-
-def _member_updates(wanted: Iterable[Member], present: dict[str, Member]) -> Iterator[Step]:
-    for member in wanted:
-        old = present.get(member.user)
-        differences = member_differences(old, member) if old is not None else []
-        if old is not None and differences:
-            message = _member_message(replace(member, etag=old.etag))
-            change = _updated(f"member {member.user} of {member.team}", differences)
-            paths = [difference.path for difference in differences]
-            yield Step((change,), partial(AdminClient.update_member, member=message, update_mask=paths))
-
-
-def _updated(what: str, differences: Iterable[Difference]) -> Change:
-    return Change(Action.UPDATE, what, "; ".join(map(str, differences)))
+    return Step((updated("team", name, differences),), run)
 
 
 def _added(team: str, members: Iterable[pb.Member]) -> list[Change]:
-    return [Change(Action.CREATE, f"member {member.user} of {team}") for member in members]
+    return [Change(Action.CREATE, "member", member.user, team) for member in members]
 
 
 def _member_message(member: Member) -> pb.Member:

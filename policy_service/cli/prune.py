@@ -32,13 +32,13 @@ def _members(manifest: Manifest, present: Present) -> Iterator[Step]:
     for entry in manifest.teams or ():
         if entry.members is None:
             continue
-        kept = {member.user for member in entry.members}
+        kept = {wanted.member.user for wanted in entry.members}
         for member in present.members.get(entry.team.id, {}).values():
             if member.user not in kept:
                 run = partial(
                     AdminClient.remove_member, team=member.team, user=member.user, etag=member.etag, force=True
                 )
-                yield Step((Change(Action.DELETE, f"member {member.user} of {member.team}"),), run)
+                yield Step((Change(Action.DELETE, "member", member.user, member.team),), run)
 
 
 def _teams(entries: Iterable[TeamEntry], present: Present, group_names: Collection[str]) -> Iterator[Step]:
@@ -46,22 +46,22 @@ def _teams(entries: Iterable[TeamEntry], present: Present, group_names: Collecti
     for team in present.teams.values():
         if team.id not in kept:
             count = team.member_count
-            what = f"team {team.id}" + (f" with {count} member{'s' * (count > 1)}" if count else "")
+            details = f"with {count} member{'s' * (count > 1)}" if count else ""
             run = partial(AdminClient.delete_team, team=team.id, etag=team.etag, force=True)
             frees = any(alias in group_names for alias in team.model_aliases)
-            yield Step((Change(Action.DELETE, what),), run, first=frees)
+            yield Step((Change(Action.DELETE, "team", team.id, details=details),), run, first=frees)
 
 
 def _groups(kept: Collection[str], present: Present, plain_names: Collection[str]) -> Iterator[Step]:
     for group in present.groups.values():
         if group.name not in kept:
             run = partial(AdminClient.delete_access_group, name=group.name, etag=group.etag, force=True)
-            yield Step((Change(Action.DELETE, f"group {group.name}"),), run, first=group.name in plain_names)
+            yield Step((Change(Action.DELETE, "group", group.name),), run, first=group.name in plain_names)
 
 
 def _models(names: Iterable[str], *, first: bool) -> Iterator[Step]:
     ordered = sorted(names)
     for start in range(0, len(ordered), MAX_NAMES):
         batch = ordered[start : start + MAX_NAMES]
-        changes = tuple(Change(Action.DELETE, f"model {name}") for name in batch)
+        changes = tuple(Change(Action.DELETE, "model", name) for name in batch)
         yield Step(changes, partial(AdminClient.delete_models, names=batch, force=True), first=first)

@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
 
-from policy_client import PolicyClientError
-from policy_service.cli.connection import (
-    DEFAULT_SERVER,
-    OUT,
-    ServerOption,
-    Target,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TokenFileOption,
-    fail,
-)
+from policy_service.cli.connection import Target, on_server
+from policy_service.cli.console import OUT, Exit
+from policy_service.cli.output import Output, OutputOption, plain, print_document
 from policy_service.v1 import replication_pb2 as pb
 from policy_service.v1.replication_pb2_grpc import ReplicationServiceStub
 
-TIMEOUT_S = 5.0
-EXIT_NOT_FRESH = 1
 
-
-class Output(StrEnum):
-    """How an answer is shown."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text for people, json for programs.")]
-
-
-def status(
-    output: OutputOption = Output.TEXT,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
-) -> None:
+@on_server
+async def status(target: Target, output: OutputOption = Output.TEXT) -> None:
     """Show how an instance is: its role, revision, staleness, digest, feed, watchers and last error.
 
-    Exit status: 0 its policy is fresh, 1 it is stale or not there yet, 2 the instance could not be asked.
+    Exit status: 0 its policy is fresh, 1 it is stale or not there yet, else the instance could not be asked.
     """
-    target = Target(server, token_file, tls_ca, tls_cert, tls_key)
-    try:
-        answer = asyncio.run(_ask(target))
-    except PolicyClientError as error:
-        fail(target.explain(error))
-    if output is Output.JSON:
-        OUT.print(MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
-    else:
+    answer = await _ask(target)
+    if output is Output.TEXT:
         for name, value in _lines(answer):
             OUT.print(f"{name:<15} {value}")
+    else:
+        print_document(plain(answer), output)
     if answer.state != pb.GetStatusResponse.FRESH:
-        raise typer.Exit(EXIT_NOT_FRESH)
+        raise typer.Exit(Exit.NO)
 
 
 async def _ask(target: Target) -> pb.GetStatusResponse:
-    connection = target.connection(TIMEOUT_S)
+    connection = target.replication()
     try:
         stub = ReplicationServiceStub(connection.channel)
         return await connection.call(stub.GetStatus, pb.GetStatusRequest(), None)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from policy_client import AdminClient
 from policy_service.domain.records import AccessGroup, Member, Model, Team
 
-MAX_BATCH_BYTES = 1 << 20  # far below what a server accepts in one request
+MAX_BATCH_BYTES = 1 << 20  # far below what a server accepts in one request, and answers
 _M = TypeVar("_M", bound=Message)
 
 
@@ -25,11 +25,22 @@ class Action(StrEnum):
 
 
 class Change(NamedTuple):
-    """One record that a step changes, in words."""
+    """One record that a step changes; the details are words."""
 
     action: Action
-    what: str
+    kind: str
+    name: str
+    team: str = ""  # of a member
     details: str = ""
+
+    @property
+    def what(self) -> str:
+        return f"{self.kind} {self.name}" + (f" of {self.team}" if self.team else "")
+
+
+def updated(kind: str, name: str, differences: Iterable[object], team: str = "") -> Change:
+    """A record of which these fields change."""
+    return Change(Action.UPDATE, kind, name, team, "; ".join(map(str, differences)))
 
 
 class Answer(Protocol):
@@ -62,14 +73,16 @@ class Present:
     members: dict[str, dict[str, Member]] = field(default_factory=dict)
 
 
-def batches(messages: Iterable[_M], max_count: int) -> list[list[_M]]:
+def batches(
+    messages: Iterable[_M], max_count: int, size_of: Callable[[_M], int] = lambda message: message.ByteSize()
+) -> list[list[_M]]:
     """The messages in order, at most so many in a batch and about MAX_BATCH_BYTES."""
     made: list[list[_M]] = []
     size = 0
     for message in messages:
-        size += message.ByteSize()
+        size += size_of(message)
         if not made or len(made[-1]) == max_count or size > MAX_BATCH_BYTES:
             made.append([])
-            size = message.ByteSize()
+            size = size_of(message)
         made[-1].append(message)
     return made

@@ -7,23 +7,10 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import typer
-
-from policy_client import PolicyClientError
 from policy_client.connection import Connection
-from policy_service.cli.connection import (
-    DEFAULT_SERVER,
-    ERR,
-    OUT,
-    ServerOption,
-    Target,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TokenFileOption,
-    fail,
-)
-from policy_service.cli.status import Output, OutputOption
+from policy_service.cli.connection import Target, on_server
+from policy_service.cli.console import ERR, OUT, fail
+from policy_service.cli.output import Output, OutputOption, print_document
 from policy_service.domain.changes import Key, Position
 from policy_service.domain.encoding import canonical
 from policy_service.domain.feed import ChangePart
@@ -35,43 +22,33 @@ from policy_service.replication.messages import head_of
 from policy_service.v1 import replication_pb2 as pb
 from policy_service.v1.replication_pb2_grpc import ReplicationServiceStub
 
-TIMEOUT_S = 5.0
 RETRY_S = 1.0
 
 
-def watch(
-    output: OutputOption = Output.TEXT,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
-) -> None:
+@on_server
+async def watch(target: Target, output: OutputOption = Output.TEXT) -> None:
     """Print what changes in the policy, from now on, until Ctrl-C. An authority that restarts is waited for.
 
-    Exit status: 0 ended by Ctrl-C, 2 the authority could not be asked.
+    Exit status: 0 ended by Ctrl-C, else the authority could not be asked.
     """
-    target = Target(server, token_file, tls_ca, tls_cert, tls_key)
     try:
-        asyncio.run(_watch(target, output))
-    except PolicyClientError as error:
-        fail(target.explain(error))
+        await _watch(target, output)
     except PolicyError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    except asyncio.CancelledError:  # by Ctrl-C
+        return
 
 
 async def _watch(target: Target, output: Output) -> None:
-    connection = target.connection(TIMEOUT_S)
+    connection = target.replication()
     printer = _Printer(output)
     try:
         position: Position | None = await _head(connection)
-        feed = GrpcFeed(connection.channel, target.server, connection.metadata)
+        feed = GrpcFeed(connection.channel, target.admin_server, connection.metadata)
         while True:
             try:
                 position = position or (await feed.head()).head.position
-                ERR.print(f"watching {target.server} from revision {position.token} on", style="dim")
+                ERR.print(f"watching {target.admin_server} from revision {position.token} on", style="dim")
                 async with contextlib.aclosing(_sets_after(feed, position)) as sets:
                     async for parts in sets:
                         printer.show(parts)
@@ -118,8 +95,10 @@ class _Printer:
 
     def _print(self, revision: str, key: Key, value: Value) -> None:
         fields: dict[str, Any] | None = shown(value)
+        line = {"revision": revision, "kind": key.kind.value, "team": key.team, "name": key.name, "value": fields}
         if self._output is Output.JSON:
-            line = {"revision": revision, "kind": key.kind.value, "team": key.team, "name": key.name, "value": fields}
             OUT.print(canonical(line))
+        elif self._output is Output.YAML:
+            print_document([line], self._output)
         else:
             OUT.print(f"{revision} {key.kind.value} {key}: {'removed' if fields is None else canonical(fields)}")

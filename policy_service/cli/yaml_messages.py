@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
 from typing import Any, TypeVar
 
 import yaml
@@ -15,6 +14,7 @@ MAX_DEPTH = 50
 _TOO_DEEP = f"this nests deeper than {MAX_DEPTH} levels"
 _LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _TAG = "tag:yaml.org,2002:"
+NULL_TAG = _TAG + "null"
 _WORDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "empty", "timestamp": "a date"}
 # Only plain decimal: in YAML 1.1 010 is eight, 1:30 is ninety, 1_0 is ten.
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -56,7 +56,7 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise YamlError(_line(event), _TOO_DEEP)
+                raise YamlError(line_of(event), _TOO_DEEP)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -70,6 +70,12 @@ class Reader:
     def __init__(self) -> None:
         self.problems: list[tuple[int, str]] = []
         self.lines: dict[str, int] = {}
+        self._scalars: Mapping[int, Callable[[yaml.Node, str], Any]] = {
+            FieldDescriptor.TYPE_STRING: self.text,
+            FieldDescriptor.TYPE_BOOL: self._bool,
+            FieldDescriptor.TYPE_INT64: self._integer,
+            FieldDescriptor.TYPE_DOUBLE: self._number,
+        }
 
     def problem(self, line: int, path: str, message: str) -> None:
         """Notes what is wrong at a path; the empty one is the document."""
@@ -82,10 +88,10 @@ class Reader:
         found: dict[str, yaml.Node] = {}
         lines: dict[str, int] = {}
         if not isinstance(node, yaml.MappingNode):
-            self.problem(_line(node), path, f"is {_kind(node)}; give a mapping (`key: value`)")
+            self.problem(line_of(node), path, f"is {_kind(node)}; give a mapping (`key: value`)")
             return found
         for key_node, value in node.value:
-            key, line = self._string(key_node, path), _line(key_node)
+            key, line = self.text(key_node, path), line_of(key_node)
             if key is None:
                 continue
             if key in found:
@@ -96,16 +102,16 @@ class Reader:
                 found[key], lines[key] = value, line
         for key in required:
             if key not in found:
-                self.problem(_line(node), path, f"{key!r} is missing")
+                self.problem(line_of(node), path, f"{key!r} is missing")
         return found
 
     def items(self, node: yaml.Node, path: str) -> Iterator[tuple[yaml.Node, str]]:
         """The nodes of a list, each with its path."""
         if not isinstance(node, yaml.SequenceNode):
-            self.problem(_line(node), path, f"is {_kind(node)}; give a list (`[a, b]`, or a line `- a` for each)")
+            self.problem(line_of(node), path, f"is {_kind(node)}; give a list (`[a, b]`, or a line `- a` for each)")
             return
         for index, item in enumerate(node.value):
-            self.lines[f"{path}[{index}]"] = _line(item)
+            self.lines[f"{path}[{index}]"] = line_of(item)
             yield item, f"{path}[{index}]"
 
     def message(
@@ -117,7 +123,7 @@ class Reader:
         """A message of the nodes of a mapping; its fields say which type each has to be."""
         message = kind()
         for key, node in nodes.items():
-            self.lines[f"{path}.{key}"] = _line(node)
+            self.lines[f"{path}.{key}"] = line_of(node)
             self._read_field(message, message.DESCRIPTOR.fields_by_name[key], node, f"{path}.{key}")
         return message
 
@@ -130,74 +136,69 @@ class Reader:
             known = [nested_field.name for nested_field in field.message_type.fields]
             nested.CopyFrom(self.message(self.mapping(node, path, known), path, type(nested)))
         elif field.is_repeated:
-            texts = [self._string(item, item_path) for item, item_path in self.items(node, path)]
+            texts = [self.text(item, item_path) for item, item_path in self.items(node, path)]
             getattr(message, field.name).extend(text for text in texts if text is not None)
         else:
             self._read_scalar(message, field, node, path)
 
     def _read_map(self, target: Any, node: yaml.Node, path: str) -> None:
         for key, value in self.mapping(node, path).items():
-            self.lines[f"{path}[{key!r}]"] = _line(value)
-            text = self._string(value, f"{path}[{key!r}]")
+            self.lines[f"{path}[{key!r}]"] = line_of(value)
+            text = self.text(value, f"{path}[{key!r}]")
             if text is not None:
                 target[key] = text
 
     def _read_scalar(self, message: Message, field: Any, node: yaml.Node, path: str) -> None:
-        read: Mapping[int, Callable[[yaml.Node, str], Any]] = {
-            FieldDescriptor.TYPE_STRING: self._string,
-            FieldDescriptor.TYPE_BOOL: self._bool,
-            FieldDescriptor.TYPE_INT64: self._integer,
-            FieldDescriptor.TYPE_DOUBLE: self._number,
-            FieldDescriptor.TYPE_ENUM: partial(self._enum, field.enum_type),
-        }
-        value = read[field.type](node, path)
+        enum = field.enum_type
+        value = self._scalars[field.type](node, path) if enum is None else self._enum(enum, node, path)
         if value is None:
             return
         try:
             setattr(message, field.name, value)
         except ValueError:
-            self.problem(_line(node), path, f"{node.value} is out of range")
+            self.problem(line_of(node), path, f"{node.value} is out of range")
 
-    def _string(self, node: yaml.Node, path: str) -> str | None:
+    def text(self, node: yaml.Node, path: str) -> str | None:
         tag = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.ScalarNode) and tag == "str":
             if node.value.isascii() or node.value.encode(errors="replace").decode() == node.value:
                 return str(node.value)
-            self.problem(_line(node), path, f"{node.value!r} is not Unicode text")
+            self.problem(line_of(node), path, f"{node.value!r} is not Unicode text")
         elif isinstance(node, yaml.ScalarNode) and tag in _WORDS and tag != "null":
-            self.problem(_line(node), path, f'{node.value} is {_WORDS[tag]}; for a text write "{node.value}"')
+            self.problem(line_of(node), path, f'{node.value} is {_WORDS[tag]}; for a text write "{node.value}"')
         else:
-            self.problem(_line(node), path, f"is {_kind(node)}; give a text")
+            self.problem(line_of(node), path, f"is {_kind(node)}; give a text")
         return None
 
     def _bool(self, node: yaml.Node, path: str) -> bool | None:
         if isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "bool":
             return node.value.lower() in ("true", "yes", "on")
-        self.problem(_line(node), path, f"is {_kind(node)}; give true or false")
+        self.problem(line_of(node), path, f"is {_kind(node)}; give true or false")
         return None
 
     def _integer(self, node: yaml.Node, path: str) -> int | None:
         if node.tag == _TAG + "int" and _INTEGER.fullmatch(node.value):
             return int(node.value)
-        self.problem(_line(node), path, f"is {_kind(node)}; give a whole number in plain decimal digits")
+        self.problem(line_of(node), path, f"is {_kind(node)}; give a whole number in plain decimal digits")
         return None
 
     def _number(self, node: yaml.Node, path: str) -> float | None:
         if node.tag in (_TAG + "int", _TAG + "float") and _NUMBER.fullmatch(node.value):
             return float(node.value)
-        self.problem(_line(node), path, f"is {_kind(node)}; give a number in plain decimal digits")
+        self.problem(line_of(node), path, f"is {_kind(node)}; give a number in plain decimal digits")
         return None
 
     def _enum(self, enum: Any, node: yaml.Node, path: str) -> int | None:
-        text = self._string(node, path)
+        text = self.text(node, path)
         # The value 0 is UNSPECIFIED: to say that, leave the key out.
         numbers = {value.name: value.number for value in enum.values if value.number}
         if text is not None and text not in numbers:
-            self.problem(_line(node), path, f"there is no {text!r}; use {', '.join(numbers)}")
+            self.problem(line_of(node), path, f"there is no {text!r}; use {', '.join(numbers)}")
         return numbers.get(text or "")
 
 
-def _line(found: Any) -> int:
+def line_of(found: Any) -> int:
+    """The line of a node or event, from 1."""
     return int(found.start_mark.line) + 1
 
 

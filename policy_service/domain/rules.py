@@ -83,13 +83,16 @@ def exclusions_lifted(state: State, names: Iterable[str], excluded: Iterable[str
         if name in entries:
             entries.update(group.source.models)
     tried = [(entry, Exclusions((entry,))) for entry in sorted(entries) if "*" in entry or "/" in entry]
+    together = Exclusions(entry for entry, _ in tried)
     leaving = frozenset(names)
-    aliases = {fold(alias) for team in state.teams.values() for alias in team.aliases}
+    aliases = {fold(alias) for alias in set[str]().union(*(team.aliases for team in state.teams.values()))}
     for name in sorted(leaving):
         alike = state.spellings.get(fold(name), {})
         staying = {provider for other, provider in alike.items() if other not in leaving}
         folded = fold(name)
         before = spell(name, folded, state.folded_provider_names[folded], any_provider=False)
+        if together.match(before) is None:
+            continue
         # Another spelling in the catalogue, or an alias, is not tried as a name of any provider.
         after = spell(name, folded, provider_names(folded, staying), any_provider=not staying and folded not in aliases)
         for entry, exclusion in tried:

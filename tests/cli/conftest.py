@@ -1,13 +1,18 @@
-"""Fixtures: a database, and a backup of it."""
+"""Fixtures: a database, a backup of it, and the command against a server."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from policy_service.store.backup import backup
 from tests.cli.backups import fill
+from tests.cli.commands import Cli
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningServer
 
 
 @pytest.fixture
@@ -24,3 +29,9 @@ async def saved(database: Path, tmp_path: Path) -> Path:
     file = tmp_path / "saved.db"
     await backup(database, file)
     return file
+
+
+@pytest.fixture
+def cli(server: RunningServer) -> Cli:
+    """The command against an empty server."""
+    return Cli(server.target)

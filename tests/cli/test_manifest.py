@@ -7,8 +7,17 @@ from textwrap import dedent
 
 import pytest
 
-from policy_service.cli.manifest import ManifestError, parse_manifest
-from policy_service.domain.records import INHERIT, MemberLimits, Mode, ModelScope, Role, ScopeSource, UnlistedUsers
+from policy_service.cli.manifest import ManifestError, MemberEntry, parse_manifest
+from policy_service.domain.records import (
+    INHERIT,
+    Member,
+    MemberLimits,
+    Mode,
+    ModelScope,
+    Role,
+    ScopeSource,
+    UnlistedUsers,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "acme.yaml"
 TEAM = """\
@@ -59,6 +68,11 @@ def test_every_field_is_read() -> None:
                 limits: {max_budget_in_team: 5}
                 blocked: false
                 labels: {since: "2026-01-01"}
+              - user: bob
+                allowed_models: {models: [o3]}
+                scope_source: SEEDED
+                limits: {tpm_limit: null, rpm_limit: 9, budget_duration: ~}
+                blocked: true
         """).encode(),
         "acme.yaml",
     )
@@ -75,10 +89,31 @@ def test_every_field_is_read() -> None:
     assert (team.model_aliases, team.labels) == ({"fast": "gpt-4o"}, {"cost-center": "4711"})
     assert team.unlisted_users is UnlistedUsers.TEAM_SCOPE
     assert members is not None
-    sam, ann = members
-    assert (sam.team, sam.user, sam.scope_source, sam.limits) == ("support", "sam", ScopeSource.SEEDED, MemberLimits())
-    assert (ann.scope_source, ann.allowed_models, ann.role) == (ScopeSource.EXPLICIT, INHERIT, Role.TEAM_ADMIN)
-    assert (ann.limits, ann.labels) == (MemberLimits(5), {"since": "2026-01-01"})
+    sam, ann, bob = members
+    assert sam == MemberEntry(Member(team="support", user="sam", scope_source=ScopeSource.SEEDED), has_scope=False)
+    assert ann == MemberEntry(
+        Member(
+            team="support",
+            user="ann",
+            role=Role.TEAM_ADMIN,
+            allowed_models=INHERIT,
+            limits=MemberLimits(5),
+            labels={"since": "2026-01-01"},
+        ),
+        has_scope=True,
+    )
+    assert bob == MemberEntry(
+        Member(
+            team="support",
+            user="bob",
+            allowed_models=ModelScope(Mode.ONLY, ("o3",)),
+            scope_source=ScopeSource.SEEDED,
+            limits=MemberLimits(rpm_limit=9),
+            blocked=True,
+        ),
+        has_scope=True,
+        unset_limits=frozenset(("tpm_limit", "budget_duration")),
+    )
 
 
 def test_a_section_that_is_left_out_is_not_an_empty_one() -> None:
@@ -86,6 +121,27 @@ def test_a_section_that_is_left_out_is_not_an_empty_one() -> None:
     assert (manifest.models, manifest.groups) == (None, ())
     assert manifest.teams is not None
     assert manifest.teams[0].members is None
+
+
+def test_an_anchor_may_hold_limits_that_are_null() -> None:
+    members = "[{user: a, limits: &none {tpm_limit: null, rpm_limit: 1}}, {user: b, limits: *none}]"
+    manifest = parse_manifest((TEAM + f"    members: {members}\n").encode(), "acme.yaml")
+    assert manifest.teams is not None
+    for entry in manifest.teams[0].members or ():
+        assert (entry.member.limits, entry.unset_limits) == (MemberLimits(rpm_limit=1), {"tpm_limit"})
+
+
+def test_a_limit_that_is_null_and_something_else_is_refused() -> None:
+    found = problems(TEAM + "    members: [{user: a, limits: {tpm_limit: null, tpm_limit: 5}}]\n")
+    assert "acme.yaml:4: teams[0].members[0].limits: 'tpm_limit' is here twice; it is already on line 4" in found
+
+
+@pytest.mark.parametrize("source", ["", ", scope_source: SEEDED"])
+def test_a_member_without_a_scope_is_the_teams_to_seed(source: str) -> None:
+    manifest = parse_manifest((TEAM + f"    members: [{{user: sam{source}}}]\n").encode(), "acme.yaml")
+    assert manifest.teams is not None
+    (entry,) = manifest.teams[0].members or ()
+    assert (entry.has_scope, entry.member.scope_source) == (False, ScopeSource.SEEDED)
 
 
 def test_a_byte_order_mark_and_anchors_are_fine() -> None:
@@ -269,6 +325,7 @@ TEAMS = [
         "default_member_limits: {budget_duration: 30}",
         '4: teams[0].default_member_limits.budget_duration: 30 is a number; for a text write "30"',
     ),
+    ("default_member_limits: {tpm_limit: }", "4: teams[0].default_member_limits.tpm_limit: is empty; give a whole"),
     ("model_aliases: {a: 'b*'}", "4: teams[0].model_aliases['a']: holds '*'; a name is no pattern"),
     ("model_aliases: {a: [b]}", "4: teams[0].model_aliases['a']: is a list; give a text"),
     ("labels: {'': b}", "4: teams[0].labels['']: is empty; give 1 to 256 bytes"),
@@ -278,7 +335,7 @@ TEAMS = [
     ("members: [{role: MEMBER}]", "4: teams[0].members[0]: 'user' is missing"),
     (
         "members: [{user: sam, team: support}]",
-        "4: teams[0].members[0]: there is no key 'team'; use user, role, allowed_models, limits, blocked, labels",
+        "4: teams[0].members[0]: there is no key 'team'; use user, role, allowed_models, scope_source, limits, ",
     ),
     ("members: [{user: sam, role: admin}]", "4: teams[0].members[0].role: there is no 'admin'; use MEMBER, TEAM_ADMIN"),
     (
@@ -297,6 +354,21 @@ TEAMS = [
         "members:\n      - user: sam\n      - user: ann\n      - user: sam",
         "7: teams[0].members[2].user: member of team 'support' 'sam' is here twice; it is already on line 5",
     ),
+    (
+        "members: [{user: sam, scope_source: EXPLICIT}]",
+        "4: teams[0].members[0].scope_source: EXPLICIT needs allowed_models; give them, or leave this out",
+    ),
+    (
+        "members: [{user: sam, scope_source: seeded}]",
+        "4: teams[0].members[0].scope_source: there is no 'seeded'; use SEEDED, EXPLICIT",
+    ),
+    ("members: [{user: sam, limits: }]", "4: teams[0].members[0].limits: is empty; give a mapping"),
+    ("members: [{user: sam, limits: {speed: null}}]", "4: teams[0].members[0].limits: there is no key 'speed'; use "),
+    (
+        "members: [{user: sam, limits: {tpm_limit: 5, tpm_limit: null}}]",
+        "4: teams[0].members[0].limits: 'tpm_limit' is here twice; it is already on line 4",
+    ),
+    ("members: [{user: sam, limits: {[a]: null}}]", "4: teams[0].members[0].limits: is a list; give a text"),
     ("members: [{user: 'sam '}]", "4: teams[0].members[0].user: has white space at its start or end; remove it"),
 ]
 

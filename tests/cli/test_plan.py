@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from policy_client import AdminClient
-from policy_service.cli.manifest import Manifest, parse_manifest
+from policy_service.cli.manifest import Manifest, MemberEntry, parse_manifest
 from policy_service.cli.plan import make_plan
 from policy_service.cli.present import read_present
-from policy_service.cli.steps import MAX_BATCH_BYTES, Present, Step, batches
+from policy_service.cli.steps import MAX_BATCH_BYTES, Action, Change, Present, Step, batches
+from policy_service.domain.records import Member as MemberRecord
+from policy_service.domain.records import Team as TeamRecord
+from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.v1.resources_pb2 import EXPLICIT, SEEDED, AccessGroup, Member, MemberLimits, Model, ModelScope, Team
 
 if TYPE_CHECKING:
@@ -43,7 +47,12 @@ async def applied(admin: AdminClient, content: Any, *, prune: bool = True) -> li
     steps = await plan(admin, manifest_of(content), prune=prune)
     for step in steps:
         await step.run(admin)
-    return ["; ".join(f"{change.action} {change.what}" for change in step.changes) for step in steps]
+    return ["; ".join(map(in_words, step.changes)) for step in steps]
+
+
+def in_words(change: Change) -> str:
+    lost = f" ({change.details})" if change.action is Action.DELETE and change.details else ""
+    return f"{change.action} {change.what}{lost}"
 
 
 def random_world(rng: random.Random) -> dict[str, Any]:
@@ -84,12 +93,14 @@ def random_member(rng: random.Random, user: str) -> dict[str, Any]:
     for key, value in {
         "role": rng.choice(("MEMBER", "TEAM_ADMIN")),
         "allowed_models": random_scope(rng, "INHERIT"),
-        "limits": {"tpm_limit": rng.randint(0, 2)},
+        "limits": {limit: rng.choice((None, 0, 1)) for limit in rng.sample(("tpm_limit", "rpm_limit"), 2)},
         "blocked": rng.random() < 0.5,
         "labels": {"k": rng.choice("vw")},
     }.items():
         if rng.random() < 0.5:
             made[key] = value
+    if "allowed_models" in made and rng.random() < 0.5:
+        made["scope_source"] = rng.choice(("SEEDED", "SEEDED", "EXPLICIT"))
     return made
 
 
@@ -105,6 +116,9 @@ async def test_whatever_was_there_becomes_what_the_file_says(admin: AdminClient,
     for _ in range(25):
         content = random_world(rng)
         manifest = manifest_of(content)
+        steps = await plan(admin, manifest)
+        for step in steps[: rng.randint(0, 2 * len(steps))]:  # now and then it breaks off
+            await step.run(admin)
         for step in await plan(admin, manifest):
             await step.run(admin)
         assert await plan(admin, manifest) == []
@@ -114,6 +128,28 @@ async def test_whatever_was_there_becomes_what_the_file_says(admin: AdminClient,
         assert present.teams.keys() == {team["id"] for team in content["teams"]}
         for team in content["teams"]:
             assert present.members[team["id"]].keys() == {member["user"] for member in team["members"]}
+        for entry in manifest.teams or ():
+            assert stripped(present.teams[entry.team.id]) == entry.team
+            for wanted in entry.members or ():
+                assert_is(present.members[entry.team.id][wanted.member.user], wanted)
+
+
+def stripped(team: TeamRecord) -> TeamRecord:
+    """Without what the server stamps on it."""
+    return replace(team, etag="", member_count=0)
+
+
+def assert_is(member: MemberRecord, wanted: MemberEntry) -> None:
+    """What the file says of the member is so; what it leaves to the team may be anything that was seeded."""
+    assert member.scope_source is wanted.member.scope_source
+    if wanted.has_scope:
+        assert member.allowed_models == wanted.member.allowed_models
+    for name in LIMIT_NAMES:
+        given = getattr(wanted.member.limits, name)
+        if given is not None or name in wanted.unset_limits:
+            assert getattr(member.limits, name) == given
+    for name in ("role", "blocked", "labels"):
+        assert getattr(member, name) == getattr(wanted.member, name)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -158,6 +194,17 @@ async def test_a_new_team_with_many_members_opens_when_it_has_them_all(admin: Ad
     steps = await applied(admin, {"teams": [team]})
     assert [step.count("created") for step in steps] == [501, 500, 100, 0]
     assert steps[-1] == "updated team t"
+    assert await applied(admin, {"teams": [team]}) == []
+
+
+async def test_members_who_are_seeded_with_a_large_scope_go_in_small_batches(admin: AdminClient) -> None:
+    """A server refuses what it could not answer, and it answers with the scope of each."""
+    large = {"models": [f"model-{number:04d}-{'x' * 40}" for number in range(1_000)]}
+    members = [{"user": f"user-{number:03d}"} for number in range(100)]
+    team = {"id": "t", "models": {"mode": "ALL"}, "default_team_member_models": large, "members": members}
+    steps = await applied(admin, {"teams": [team]})
+    assert len(steps) > 3
+    assert sum(step.count("created member") for step in steps) == 100
     assert await applied(admin, {"teams": [team]}) == []
 
 
@@ -223,6 +270,68 @@ async def test_a_scope_that_is_left_out_is_seeded_once(admin: AdminClient) -> No
     assert (ann.scope_source, ann.allowed_models.mode) == (SEEDED, ModelScope.NONE)
 
 
+async def test_members_that_were_seeded_before_are_seeded_with_that(admin: AdminClient) -> None:
+    """The team seeds with one earlier default after the other, and ends with its own."""
+    old, older = {"models": ["old"]}, {"models": ["older"]}
+    members = [
+        {"user": "ann", "allowed_models": old, "scope_source": "SEEDED"},
+        {"user": "bob", "allowed_models": older, "scope_source": "SEEDED", "limits": {"rpm_limit": None}},
+        {"user": "cat", "allowed_models": {"models": ["own"]}, "scope_source": "SEEDED"},
+        {"user": "dan", "allowed_models": old, "limits": {"rpm_limit": None}},
+        {"user": "eve"},
+        {"user": "fay", "allowed_models": old, "scope_source": "SEEDED", "limits": {"rpm_limit": 7}},
+    ]
+    team = {
+        "id": "t",
+        "models": {"mode": "ALL"},
+        "default_team_member_models": {"models": ["own"]},
+        "default_member_limits": {"rpm_limit": 60},
+        "unlisted_users": "TEAM_SCOPE",
+    }
+    content = {"teams": [team | {"members": members}]}
+    assert await applied(admin, content) == [
+        "created team t; created member ann of t; created member fay of t",
+        "updated team t",
+        "created member bob of t",
+        "updated team t",
+        "created member dan of t",
+        "updated team t",
+        "created member cat of t; created member eve of t",
+        "updated team t",
+    ]
+    found = [member async for member in admin.list_members(team="t")]
+    told = [(m.user, m.scope_source, list(m.allowed_models.models), m.limits) for m in found]
+    assert told == [
+        ("ann", SEEDED, ["old"], MemberLimits(rpm_limit=60)),
+        ("bob", SEEDED, ["older"], MemberLimits()),
+        ("cat", SEEDED, ["own"], MemberLimits(rpm_limit=60)),
+        ("dan", EXPLICIT, ["old"], MemberLimits()),
+        ("eve", SEEDED, ["own"], MemberLimits(rpm_limit=60)),
+        ("fay", SEEDED, ["old"], MemberLimits(rpm_limit=7)),
+    ]
+    assert await applied(admin, content) == []
+
+
+async def test_a_member_that_has_its_earlier_scope_needs_no_earlier_default(admin: AdminClient) -> None:
+    member: dict[str, Any] = {"user": "ann", "allowed_models": {"models": ["old"]}, "scope_source": "SEEDED"}
+    content = {"teams": [{"id": "t", "models": {"mode": "ALL"}, "members": [member]}]}
+    await applied(admin, content)
+    member |= {"blocked": True, "limits": {"rpm_limit": None}}
+    assert await applied(admin, content) == ["updated member ann of t"]
+    member["allowed_models"] = {"models": ["older"]}
+    assert await applied(admin, content) == ["updated team t", "updated member ann of t", "updated team t"]
+
+
+async def test_a_null_limit_is_cleared_and_one_that_is_left_out_is_not(admin: AdminClient) -> None:
+    team = {"id": "t", "models": {"mode": "ALL"}, "default_member_limits": {"rpm_limit": 60, "tpm_limit": 9}}
+    await applied(admin, {"teams": [team | {"members": [{"user": "ann"}]}]})
+    content = {"teams": [team | {"members": [{"user": "ann", "limits": {"tpm_limit": None}}]}]}
+    (step,) = await plan(admin, manifest_of(content))
+    assert step.changes[0].details == "limits.tpm_limit: 9 -> unset"
+    await applied(admin, content)
+    assert (await admin.get_member("t", "ann")).limits == MemberLimits(rpm_limit=60)
+
+
 async def test_a_scope_that_is_given_is_explicit_though_it_is_the_seeded_one(admin: AdminClient) -> None:
     team = {"id": "t", "models": {"mode": "ALL"}, "default_team_member_models": {"models": ["a"]}}
     await applied(admin, {"teams": [team | {"members": [{"user": "sam"}]}]})
@@ -258,7 +367,7 @@ async def test_prune_deletes_what_a_section_has_not_and_nothing_else_does(admin:
     assert await applied(admin, {"models": [], "groups": [], "teams": []}, prune=False) == []
     assert await applied(admin, kept) == [
         "deleted member leaver of t",
-        "deleted team old with 1 member",
+        "deleted team old (with 1 member)",
         "deleted group unused",
         "deleted model b",
     ]
