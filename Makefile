@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/policy_service/v1/*.proto)
 GOOGLEAPIS := build/googleapis
+# More than there are processors: many tests wait for processes.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
 
 .PHONY: run test soak bench check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
@@ -13,9 +15,10 @@ run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
 
 test: $(STAMP) ## all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $(WORKERS)
 
-soak: $(STAMP) ## ten minutes of random faults; the report is build/soak.md
+soak: $(STAMP) ## a large apply, then ten minutes of random faults; the report is build/soak.md
+	MEMBERS_APPLIED=100000 $(BIN)/pytest tests/cli/test_apply_large.py
 	$(BIN)/python -m tests.soak
 
 bench: $(STAMP) ## measure, and write bench/results.md; BENCH="local apply" measures some and only shows them

@@ -22,6 +22,7 @@ from policy_service.cli.litellm.translation import translate
 from policy_service.cli.manifest import Manifest, ManifestError, parse_manifest
 from policy_service.cli.manifest_writer import manifest_text
 from policy_service.cli.output import Output, OutputOption, print_document
+from policy_service.cli.progress import progress
 
 
 def litellm(
@@ -60,7 +61,8 @@ def litellm(
         known = None if teams is None else read_teams([(str(path), _read(path)) for path in teams])
     except InputError as error:
         fail(str(error))
-    manifest, findings = translate(configuration, known, keep_open_door=keep_open_door)
+    with progress("translating, members") as advance:
+        manifest, findings = translate(configuration, known, keep_open_door=keep_open_door, advance=advance)
     _write(manifest, file)
     if output is Output.TEXT:
         _show(findings)
@@ -78,7 +80,12 @@ def _read(path: Path) -> bytes:
 
 def _write(manifest: Manifest, file: Path | None) -> None:
     """Writes the whole manifest, or nothing."""
-    text = "".join(manifest_text(manifest))
+    pieces = []
+    with progress("writing, lines") as advance:
+        for piece in manifest_text(manifest):
+            pieces.append(piece)
+            advance(1)
+    text = "".join(pieces)
     try:
         parse_manifest(text.encode(), "what would be written")
     except ManifestError as error:

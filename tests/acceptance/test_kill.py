@@ -33,7 +33,7 @@ from tests.support.paging import TEAMS, members
 from tests.support.process import Serving, serving
 from tests.support.rpc import DEADLINE_S, Rpc, connect
 
-ROUNDS = 12
+ROUNDS = 8
 WRITERS = 6
 HOME = "home"
 

@@ -36,7 +36,7 @@ class Recorded(NamedTuple):
     time: datetime
 
 
-@settings(max_examples=50, deadline=None, database=None, phases=(Phase.generate, Phase.shrink))
+@settings(max_examples=30, deadline=None, database=None, phases=(Phase.generate, Phase.shrink))
 @given(steps)
 def test_random_mutations_keep_everything_equal(chosen: list[Step]) -> None:
     with TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import re
@@ -59,6 +60,14 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
+
+    async def interrupted(self) -> int:
+        """Presses Ctrl-C until the command has ended: a prompt misses one that comes right before it reads."""
+        while not self._closed.is_set():
+            self.type(CTRL_C)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), 2.0)
+        return await self.ended()
 
     async def ended(self, limit_s: float = TIMEOUT_S) -> int:
         """The exit status."""

@@ -1,8 +1,12 @@
-"""100,000 members: applied with progress, interrupted in the middle, and gone on with from there."""
+"""Many members: applied with progress, interrupted in the middle, and gone on with from there.
+
+As many as `MEMBERS_APPLIED` says, by default 24,000; `make soak` does it with 100,000.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +23,8 @@ from .terminal import on_terminal
 if TYPE_CHECKING:
     from tests.conftest import RunningServer
 
-TEAMS, MEMBERS = 4, 25_000
+TEAMS = 4
+MEMBERS = int(os.environ.get("MEMBERS_APPLIED", "24000")) // TEAMS
 ALL = TEAMS * (1 + MEMBERS)
 LIMIT_S = 600  # far more than it needs
 STEP = 501  # changes that one step makes at most: a team and 500 members
@@ -54,17 +59,17 @@ def number_in(pattern: str, text: str) -> int:
     return int(found[1].replace(",", ""))
 
 
-async def test_100_000_members(rpc: Rpc, file: Path) -> None:
+async def test_many_members(rpc: Rpc, file: Path) -> None:
     arguments = ("apply", "--file", str(file), "--server", rpc.target)
     async with running(*arguments) as first:
-        while not any(line.startswith("applying, changes: 2") for line in first.err):
+        while not any(line.startswith("applying, changes: 1") for line in first.err):
             assert not first.has_ended, (await first.ended(), first.out, first.err)
             await asyncio.sleep(0.02)
         first.interrupt()
         assert await first.ended() == 130
     done = await there(rpc)
-    assert 20_000 < done < ALL
-    assert re.fullmatch(r"applying, changes: 1\d,\d{3} of 100,004", first.err[0])
+    assert 10_000 < done < ALL
+    assert re.fullmatch(rf"applying, changes: 1\d,\d{{3}} of {ALL:,}", first.err[0])
     assert re.fullmatch(
         r"policy-service: member user-\d{5}@acme.example of team-\d and 499 more: interrupted", first.err[-2]
     )
@@ -90,7 +95,7 @@ async def test_100_000_members(rpc: Rpc, file: Path) -> None:
     at = await rpc.head()
     third = await invoke(*arguments)
     assert (third.status, third.out) == (0, "No changes.\n")
-    assert third.err.splitlines()[-1] == "reading what is there, records: 100,004"
+    assert third.err.splitlines()[-1] == f"reading what is there, records: {ALL:,}"
     assert await rpc.head() == at
 
 

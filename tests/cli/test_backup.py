@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import yaml
 
 from policy_service.domain.state import State
 from policy_service.store.migrations import MIGRATIONS
@@ -54,6 +56,19 @@ async def test_a_restored_database_is_of_a_new_epoch(saved: Path, tmp_path: Path
         assert dump(now) == dump(former) | {"position": now.position, "revision": now.revision}
         assert await whole_log(store) == await whole_log(original)
     assert {path.name for path in database.parent.iterdir()} == {"policy.db", "policy.db.lock"}
+
+
+async def test_programs_get_documents(saved: Path, database: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    document = json.loads((await run("backup", str(copy), "--database", str(database), "-o", "json")).out)
+    assert document == {"file": str(copy), "revision": "second.2", "teams": 2, "members": 3}
+    ended = await run("restore", str(saved), "--database", str(database), "-o", "yaml")
+    document = yaml.safe_load(ended.out)
+    former = document.pop("former_database")
+    assert Path(former).exists()
+    epoch = (await epochs_of(database))[-1]
+    expected = {"file": str(database), "revision": f"{epoch}.2", "teams": 2, "members": 3}
+    assert document == expected | {"replaced_epoch": "second"}
 
 
 async def test_restored_again_it_is_of_yet_another_epoch(saved: Path, database: Path) -> None:

@@ -95,7 +95,7 @@ def scope_of(records: World, step: Step, team: str, user: str) -> ModelScope:
     raise AssertionError(f"{step} names an entry of no scope")
 
 
-@many
+@some
 @given(worlds(), questions)
 def test_the_suggested_changes_together_allow_and_none_is_needless(records: World, asked: list[Question]) -> None:
     state = build(records)

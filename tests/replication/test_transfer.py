@@ -338,7 +338,7 @@ payloads = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(payloads)
 def test_whatever_comes_is_refused_in_one_of_the_ways_that_are_known(payload: bytes) -> None:
     for trying in (loaded, taken):
@@ -346,7 +346,7 @@ def test_whatever_comes_is_refused_in_one_of_the_ways_that_are_known(payload: by
             asyncio.run(trying(payload))
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(worlds(), st.data())
 def test_a_payload_with_another_byte_is_refused_or_says_the_same(records: World, data: st.DataObject) -> None:
     packer = Packer(1 << 20)
@@ -516,7 +516,7 @@ def test_a_newer_format_is_said_to_be_one(item: Any) -> None:
         read(item, json.dumps(json.loads(item.header) | {"format": 99, "epoch": []}).encode())
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.one_of(st.binary(max_size=50), json_values.map(lambda value: json.dumps(value).encode())))
 def test_whatever_comes_as_a_header_is_refused(header: bytes) -> None:
     for item in (HEAD, PART, MANIFEST):

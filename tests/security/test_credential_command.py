@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,12 @@ async def test_the_command_ends_with_status_2_when_it_refuses() -> None:
 @pytest.mark.parametrize(("arguments", "words"), RESERVED.values(), ids=RESERVED)
 def test_a_reserved_name_is_refused(arguments: list[str], words: str) -> None:
     _assert_refused(arguments, words)
+
+
+def test_programs_get_the_token_and_the_entry_as_a_document() -> None:
+    arguments = ["credential", "create", "gateway", "--permission", "check", "-o", "json"]
+    document = json.loads(CliRunner().invoke(app, arguments).stdout)
+    token = document.pop("token")
+    assert TOKEN.fullmatch(token)
+    entry = {"name": "gateway", "token_sha256": sha256(token), "permissions": ["check"]}
+    assert document == {"principal": entry}

@@ -5,7 +5,7 @@ What cannot be kept is denied rather than allowed, and in any case reported.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from policy_service.cli.litellm.catalogue import Catalogue, make_catalogue
 from policy_service.cli.litellm.configuration import Configuration
@@ -22,17 +22,25 @@ from policy_service.domain.records import Team, UnlistedUsers
 
 
 def translate(
-    configuration: Configuration, teams: Iterable[LiteLLMTeam] | None, *, keep_open_door: bool
+    configuration: Configuration,
+    teams: Iterable[LiteLLMTeam] | None,
+    *,
+    keep_open_door: bool,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Manifest, list[Finding]]:
-    """`teams` None: only models and groups. `keep_open_door`: who is no member gets what the team may use."""
+    """`teams` None: only models and groups. `keep_open_door`: who is no member gets what the team may use. `advance` is
+    told how many more members are done."""
     findings = Findings()
     given = list(teams or ())
     aliases = {alias for team in given for alias in team.aliases}
     catalogue = make_catalogue(configuration, aliases, findings)
     kept = [team for team in given if _can_be_kept(team, findings)]
-    entries = tuple(_Translation(catalogue, team, findings, keep_open_door=keep_open_door).entry() for team in kept)
+    entries = []
+    for team in kept:
+        entries.append(_Translation(catalogue, team, findings, keep_open_door=keep_open_door).entry())
+        advance(len(team.roles))
     _note_group_names(catalogue, kept, findings)
-    return Manifest(catalogue.models, catalogue.groups, None if teams is None else entries), findings.all()
+    return Manifest(catalogue.models, catalogue.groups, None if teams is None else tuple(entries)), findings.all()
 
 
 def _can_be_kept(team: LiteLLMTeam, findings: Findings) -> bool:
