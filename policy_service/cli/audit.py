@@ -40,7 +40,7 @@ def _time(text: str) -> datetime:
         if ago:
             return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter("give a time such as 2026-11-25, 2026-11-25T08:00:00Z, or 7d for a week ago") from None
 

@@ -85,7 +85,7 @@ async def explain(
 async def models(target: Target, team: TeamArgument, user: UserArgument, output: OutputOption = Output.TEXT) -> None:
     """List the models that a user of a team may use, one a line.
 
-    Exit status: 0 something is allowed, 1 nothing is.
+    Exit status: 0 something is allowed, or a pattern may allow it; 1 nothing is.
     """
     async with target.access() as access:
         found = await access.list_accessible_models(team, user)
@@ -110,7 +110,7 @@ def _show_models(found: AccessibleModels) -> None:
         typer.echo(model)
     words, patterns = _patterns(found)
     if patterns:
-        ERR.print(f"{'and ' if found.models else ''}{words} {', '.join(patterns)}", style="dim")
+        ERR.print(f"{'and ' if found.models else ''}{words} {', '.join(patterns)}, less what is excluded", style="dim")
     elif not found.models:
         ERR.print(f"nothing is allowed ({_why_nothing(found.reason)})", style="red")
     if found.stale:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,10 @@ ConfigOption = Annotated[
     Path | None,
     _option("--config", "CONFIG", "Configuration file. Default: ~/.config/policy-service/config.yaml.", "FILE"),
 ]
+
+
+# Not POLICY_SERVICE_TLS_CERT and _KEY: those are the server's own, and where it runs they may be set.
+_ENVIRONMENT = {"token_file": "TOKEN_FILE", "tls_ca": "TLS_CA", "tls_cert": "CLIENT_CERT", "tls_key": "CLIENT_KEY"}
 
 
 class Target:
@@ -137,7 +142,6 @@ class ServerOptions:
     tls_ca: Annotated[
         Path | None, _option("--tls-ca", "TLS_CA", "Talk TLS; PEM authorities the server may be from.", "FILE")
     ] = None
-    # Not POLICY_SERVICE_TLS_CERT and _KEY: those are the server's own, and where it runs they may be set.
     tls_cert: Annotated[
         Path | None, _option("--tls-cert", "CLIENT_CERT", "Talk TLS; PEM certificate to show.", "FILE")
     ] = None
@@ -150,6 +154,10 @@ class ServerOptions:
         chosen = self._context() if self.server is None else Context(server=self.server)
         files = {key: getattr(self, key) for key in FILES}
         own: dict[str, Any] = {key: path for key, path in files.items() if path is not None}
+        for key, path in own.items():
+            variable = f"POLICY_SERVICE_{_ENVIRONMENT[key]}"
+            if getattr(chosen, key) is not None and str(path) == os.environ.get(variable):
+                fail(f"the context and {variable} each say {key}; unset the variable, or name the server with --server")
         return Target(replace(chosen, **own))
 
     def _context(self) -> Context:
@@ -173,6 +181,8 @@ def on_server(command: Callable[Concatenate[Target, P], Coroutine[Any, Any, None
             asyncio.run(command(target, **arguments))  # type: ignore[call-arg]
         except PolicyClientError as error:
             fail(target.explain(error), exit_status(error))
+        except UnicodeEncodeError:
+            fail("what was given is not UTF-8 text")
         except KeyboardInterrupt:
             ERR.print("interrupted")
             raise typer.Exit(Exit.INTERRUPTED) from None

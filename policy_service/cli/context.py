@@ -71,10 +71,14 @@ def set_context(
     files = {"token_file": token_file, "tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
     given: dict[str, str | Path] = {key: text for key, text in texts.items() if text is not None}
     given |= {key: file.absolute() for key, file in files.items() if file is not None}
+    if server is not None and admin_server is None:
+        given["admin_server"] = ""  # the former one belonged to the former server
     new = replace(old or Context(server=""), **given)  # type: ignore[arg-type]
+    new = replace(new, admin_server=new.admin_server or None)
     Target(new)  # ends the command when it cannot be used
-    _write(config, Contexts(contexts.current or name, {**contexts.by_name, name: new}))
-    OUT.print(f"context {name}: {new.server}" + (" (current)" if name == (contexts.current or name) else ""))
+    current = contexts.current if contexts.by_name else name
+    _write(config, Contexts(current, {**contexts.by_name, name: new}))
+    _report(name, new, current)
 
 
 @app.command("use")
@@ -84,7 +88,7 @@ def use_context(name: NameArgument, config: ConfigOption = None) -> None:
     if name not in contexts.by_name:
         fail(contexts.missing(name), Exit.NOT_FOUND)
     _write(config, replace(contexts, current=name))
-    OUT.print(f"context {name}: {contexts.by_name[name].server} (current)")
+    _report(name, contexts.by_name[name], name)
 
 
 @app.command("delete")
@@ -96,6 +100,11 @@ def delete_context(name: NameArgument, config: ConfigOption = None) -> None:
     left = {key: context for key, context in contexts.by_name.items() if key != name}
     _write(config, Contexts(None if contexts.current == name else contexts.current, left))
     OUT.print(f"context {name}: deleted")
+
+
+def _report(name: str, context: Context, current: str | None) -> None:
+    servers = context.server + (f", admin at {context.admin_server}" if context.admin_server else "")
+    OUT.print(f"context {name}: {servers}" + (" (current)" if name == current else ""))
 
 
 def _read(config: Path | None) -> Contexts:

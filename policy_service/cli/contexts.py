@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from policy_service.cli.files import why_unreadable, write_whole
+from policy_service.cli.files import why_unreadable, write_text
 from policy_service.cli.yaml_messages import Reader, YamlError, compose, line_of
 
 DEFAULT_FOLDER = "~/.config"
@@ -81,6 +81,8 @@ def read_contexts(path: Path) -> Contexts:
         return Contexts(None, {})
     except (OSError, UnicodeDecodeError) as error:
         raise ContextError(f"{path} cannot be read: {why_unreadable(error)}") from None
+    if not text.strip():
+        return Contexts(None, {})
     reader = Reader()
     try:
         found = _read(reader, compose(text), path.absolute().parent)
@@ -98,6 +100,9 @@ def _read(reader: Reader, root: yaml.Node, folder: Path) -> Contexts:
     for name, node in nodes.items():
         given = reader.mapping(node, f"contexts.{name}", KEYS, required=("server",))
         texts = {key: reader.text(value, f"contexts.{name}.{key}") for key, value in given.items()}
+        for key, text in texts.items():
+            if text == "":  # a context that is meant to talk TLS must not talk plaintext
+                reader.problem(line_of(given[key]), f"contexts.{name}.{key}", "is empty; give it, or leave the key out")
         values = {
             key: folder / os.path.expanduser(text) if key in FILES else text for key, text in texts.items() if text
         }
@@ -118,8 +123,7 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Where the file is a link, to a repository of such files, it stays one.
-        write_whole(path.resolve(), [yaml.safe_dump(document, sort_keys=False, allow_unicode=True)])
+        write_text(path, [yaml.safe_dump(document, sort_keys=False, allow_unicode=True)], mode=0o600)
     except OSError as error:
         raise ContextError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -8,7 +8,6 @@ what it was after the last of them.
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -18,11 +17,11 @@ import typer
 from policy_client import AdminClient
 from policy_service.cli.connection import Target, on_server
 from policy_service.cli.console import ERR, fail
-from policy_service.cli.files import write_whole
+from policy_service.cli.files import write_text
 from policy_service.cli.manifest import Manifest, MemberEntry, TeamEntry
 from policy_service.cli.manifest_writer import manifest_text
 from policy_service.cli.present import read_all
-from policy_service.cli.progress import progress
+from policy_service.cli.progress import Advance, progress
 from policy_service.cli.revisions import number_of, read_head
 from policy_service.cli.steps import Present
 from policy_service.domain.encoding import from_json
@@ -30,7 +29,7 @@ from policy_service.domain.records import AccessGroup, Kind, Member, Model, Scop
 from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.v1.admin_pb2 import AuditEvent
 
-WINDOWS = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=30), timedelta(days=365), None)
+WINDOWS = (*(timedelta(minutes=4**power) for power in range(11)), None)  # up to two years
 CLOCK_STEP = timedelta(minutes=1)
 R = TypeVar("R", Team, Member, AccessGroup, Model)
 
@@ -45,7 +44,8 @@ async def export(
 ) -> None:
     """Write the whole policy as the YAML that apply reads back: the same policy gives the same bytes."""
     async with target.admin() as admin:
-        before = await _last_event(admin)
+        with progress("looking for the last revision, revisions") as advance:
+            before = await _last_event(admin, advance)
         with progress("reading, records") as advance:
             present = await read_all(admin, advance)
         head = await read_head(target)
@@ -53,13 +53,12 @@ async def export(
     if revision is None:
         fail("the audit log has no longer all that changed meanwhile; export again, or keep the log longer")
     pieces = manifest_text(manifest_of(present))
-    if file is None or str(file) == "-":
-        sys.stdout.buffer.writelines(piece.encode() for piece in pieces)  # UTF-8, whatever the terminal has
-    else:
-        try:
-            write_whole(file, pieces)
-        except OSError as error:
-            fail(f"{file} cannot be written: {error}")
+    try:
+        write_text(file, pieces)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{file or 'standard output'} cannot be written: {error.strerror}")
     members = sum(map(len, present.members.values()))
     ERR.print(f"exported revision {revision or 'none'}: {len(present.teams):,} teams, {members:,} members", style="dim")
 
@@ -81,12 +80,13 @@ def _entry(member: Member, team: Team) -> MemberEntry:
     return MemberEntry(member, has_scope=not (seeded and seeds_the_same), unset_limits=unset)
 
 
-async def _last_event(admin: AdminClient) -> AuditEvent | None:
+async def _last_event(admin: AdminClient, advance: Advance) -> AuditEvent | None:
     """The last entry of the audit log. It is read forwards: first its most recent part, by this machine's clock."""
     for window in WINDOWS:
         last = None
         async for event in admin.list_audit_events(start_time=None if window is None else datetime.now(UTC) - window):
             last = event
+            advance(1)
         if last is not None:
             return last
     return None

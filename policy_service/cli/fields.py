@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from policy_service.cli.console import fail
+from policy_service.cli.words import listed
 from policy_service.v1 import resources_pb2 as pb
 
 Entries = pb.ModelScope | pb.AccessGroup  # what has models and excluded_models
@@ -95,16 +96,20 @@ class EntryChanges:
 def _edit(entries: Any, added: Iterable[str], removed: Iterable[str], name: str) -> None:
     for entry in removed:
         if entry not in entries:
-            fail(f"{entry!r} is not in {name} ({', '.join(entries) or 'which is empty'})")
+            fail(f"{entry!r} is not in {name} ({listed(entries) if entries else 'which is empty'})")
         entries.remove(entry)
     entries.extend(entry for entry in dict.fromkeys(added) if entry not in entries)
 
 
 def edit_scope(
-    scope: pb.ModelScope, whole: EntryOptions, mode: str | None, changes: EntryChanges | None = None
+    scope: pb.ModelScope,
+    whole: EntryOptions,
+    mode: str | None,
+    changes: EntryChanges | None = None,
+    otherwise: str | None = None,
 ) -> bool:
     """Changes a scope; returns whether there was anything to change. The mode follows from the models unless it is
-    given."""
+    given; a new scope with exclusions alone gets the mode `otherwise`."""
     added = changes.add_model if changes is not None else []
     if added and not whole.model and scope.mode in (pb.ModelScope.ALL, pb.ModelScope.INHERIT):
         now = pb.ModelScope.Mode.Name(scope.mode)
@@ -118,6 +123,8 @@ def edit_scope(
             del scope.models[:]  # those that were there; what is given now, the server refuses with such a mode
     elif scope.models:
         scope.mode = pb.ModelScope.ONLY
+    elif scope.excluded_models and scope.mode == pb.ModelScope.MODE_UNSPECIFIED and otherwise is not None:
+        scope.mode = pb.ModelScope.Mode.Value(otherwise)
     return edited or mode is not None
 
 
@@ -198,6 +205,9 @@ def with_cleared(message: Any, paths: Iterable[str], cleared: Iterable[str] | No
         target: Any = getattr(message, owner, None) if owner else message
         if name in getattr(getattr(target, "DESCRIPTOR", None), "fields_by_name", ()):
             target.ClearField(name)
+    both = set(paths) & set(cleared or ())
+    if both:
+        fail(f"--clear {sorted(both)[0]} undoes what another option sets; give one of them")
     found = list(dict.fromkeys((*paths, *(cleared or ()))))
     if not found:
         fail("there is nothing to change; give the fields to set, or --clear")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from policy_service.cli.console import ERR, fail
-from policy_service.cli.files import write_whole
+from policy_service.cli.files import STANDARD_OUTPUT, write_text
 from policy_service.cli.litellm.configuration import read_configuration
 from policy_service.cli.litellm.document import InputError
 from policy_service.cli.litellm.findings import Finding
@@ -52,6 +52,7 @@ def litellm(
     Where LiteLLM means something else than this service will, a finding says so: in text on standard error, in JSON or
     YAML on standard output. Exit status: 0 written, 2 not.
     """
+    file = None if file == STANDARD_OUTPUT else file
     if output is not Output.TEXT and file is None:
         fail("with --output json or yaml the findings are on standard output; say with --file where the YAML goes")
     if file is not None and file.exists():
@@ -90,13 +91,12 @@ def _write(manifest: Manifest, file: Path | None) -> None:
         parse_manifest(text.encode(), "what would be written")
     except ManifestError as error:
         fail(f"this import would not be accepted by `apply`, and nothing is written; please report it\n{error}")
-    if file is None:
-        typer.echo(text, nl=False)
-        return
     try:
-        write_whole(file, [text])
+        write_text(file, [text])
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        fail(f"{file} cannot be written: {error.strerror}")
+        fail(f"{file or 'standard output'} cannot be written: {error.strerror}")
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -1,5 +1,5 @@
-"""The command `policy-service`. Its options are also environment variables `POLICY_SERVICE_...`, but for those that
-name one run (`--file`, `--dry-run`, `--prune`, `--yes`)."""
+"""The command `policy-service`. The options of `serve`, and those that say which server, are also environment variables
+`POLICY_SERVICE_...`."""
 
 from __future__ import annotations
 

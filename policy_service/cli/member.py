@@ -58,7 +58,7 @@ class MemberOptions:
     def edit(self, member: pb.Member, entries: EntryOptions, changes: EntryChanges | None = None) -> list[str]:
         """Sets the fields that are given; returns their names."""
         edited = {
-            "allowed_models": edit_scope(member.allowed_models, entries, self.mode, changes),
+            "allowed_models": edit_scope(member.allowed_models, entries, self.mode, changes, otherwise="INHERIT"),
             "role": self.role is not None,
             "blocked": self.blocked is not None,
         }

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.cells import cell_len
 
+from policy_service.cli.console import ERR
 from policy_service.cli.words import pairs, yes
 
 PAGE = 1_000  # rows whose widths are looked at together: a list of any length is shown as it comes
@@ -103,7 +104,9 @@ async def print_list(messages: AsyncIterator[M], columns: Columns[M], output: Ou
         count += 1
     if rows:
         print_table(columns, rows, widths)
-    elif not count and output is not Output.TEXT:
+    elif not count and output is Output.TEXT:
+        ERR.print("none", style="dim")
+    elif not count:
         typer.echo("[]")
     if count and output is Output.JSON:
         typer.echo("\n]")

@@ -2,26 +2,28 @@
 
 The order: models and groups, then each team before its members, so that members are seeded from the team as the file
 has it. Deletions (only with `prune`) come last: members, teams, groups, models, when nothing in the file uses them any
-more; they pass `force`, for it was asked for. Two exceptions:
+more; they pass `force`, for it was asked for. Exceptions:
 
-- Whatever opens a team (`unlisted_users: TEAM_SCOPE`, no longer `blocked`) waits for its members, lest a member that
-  the file restricts can use the whole team's scope for a moment, or for long if apply breaks off.
+- Members that are only narrowed come before their team, and whatever opens a team (`unlisted_users: TEAM_SCOPE`, no
+  longer `blocked`) waits for its members, lest a member that the file restricts can use more for a moment, or for long
+  if apply breaks off. No order is right for all: a group, or a team and a member, that both lose something and get
+  something else, can allow more in between than before or after.
 - A deletion, or a team without an alias, goes first if it frees a name that the file gives to another kind of thing.
 
 Members that the file has as seeded with another scope than the team's default, or without a limit that the team seeds
 with, are brought while the team seeds with that: the only way to seed is to add or reseed. The team's own defaults come
 last.
 
-Every update and deletion carries the etag that was read, so that nobody's change in between is overwritten. The steps
-are as many revisions, not one.
+Every update and deletion of a team, a member or a group carries the etag that was read, or that the step before it
+brought, so that nobody's change in between is overwritten. The steps are as many revisions, not one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from policy_client import AdminClient
 from policy_service.cli.differences import (
@@ -33,8 +35,8 @@ from policy_service.cli.differences import (
 )
 from policy_service.cli.manifest import Manifest, MemberEntry, TeamEntry
 from policy_service.cli.prune import deletions
-from policy_service.cli.steps import Action, Change, Present, Step, batches, updated
-from policy_service.domain.records import Member, MemberLimits, ModelScope, ScopeSource, Team, UnlistedUsers
+from policy_service.cli.steps import Action, Answer, Change, Present, Step, batches, updated
+from policy_service.domain.records import Member, MemberLimits, Mode, ModelScope, ScopeSource, Team, UnlistedUsers
 from policy_service.services import convert
 from policy_service.v1 import resources_pb2 as pb
 
@@ -80,7 +82,9 @@ def _group_steps(manifest: Manifest, present: Present) -> Iterator[Step]:
 
 def _team_steps(entry: TeamEntry, present: Present, group_names: frozenset[str]) -> Iterator[Step]:
     team, old = entry.team, present.teams.get(entry.team.id)
-    phases = _phases(entry, present.members.get(team.id, {}))
+    narrowing, phases = _phases(entry, present.members.get(team.id, {}))
+    etags = [] if old is None else [old.etag]
+    yield from narrowing
     closed = _closed(team, old) if any(phase.added or phase.updates for phase in phases) else team
     now = old
     for phase in phases:
@@ -92,19 +96,20 @@ def _team_steps(entry: TeamEntry, present: Present, group_names: frozenset[str])
                 wanted = team
             changes = (Change(Action.CREATE, "team", team.id), *_added(team.id, first_members))
             message = convert.team_message(wanted)
-            yield Step(changes, partial(AdminClient.create_team, team=message, members=first_members))
+            run = partial(_send_team, AdminClient.create_team, team=message, etags=etags, members=first_members)
+            yield Step(changes, run)
         elif differences := team_differences(now, wanted):
             frees = now is old and (now.model_aliases.keys() - team.model_aliases.keys()) & group_names
-            yield replace(_team_update(team.id, wanted, differences, etag=_etag(now, old)), first=bool(frees))
+            yield replace(_team_update(wanted, differences, etags), first=bool(frees))
         else:
             wanted = now
         now = wanted
         for batch in added:
-            run = partial(AdminClient.batch_add_members, team=team.id, members=batch)
-            yield Step(tuple(_added(team.id, batch)), run)
+            add = partial(AdminClient.batch_add_members, team=team.id, members=batch)
+            yield Step(tuple(_added(team.id, batch)), add)
         yield from phase.updates
     if now is not None and (differences := team_differences(now, team)):
-        yield _team_update(team.id, team, differences, etag=_etag(now, old))
+        yield _team_update(team, differences, etags)
 
 
 def _closed(team: Team, old: Team | None) -> Team:
@@ -117,9 +122,14 @@ def _closed(team: Team, old: Team | None) -> Team:
     return replace(team, unlisted_users=unlisted, blocked=team.blocked or old.blocked)
 
 
-def _etag(now: Team, old: Team | None) -> str:
-    # After a step that moved the etag there is none to send; what is sent alone changes, whatever else did.
-    return now.etag if now is old else ""
+async def _send_team(
+    call: Callable[..., Awaitable[Any]], admin: AdminClient, *, team: pb.Team, etags: list[str], **arguments: Any
+) -> Answer:
+    """Sends the team with the last etag that is known of it, and notes the next."""
+    team.etag = etags[-1] if etags else ""
+    answer = await call(admin, team=team, **arguments)
+    etags.append(answer.team.etag)
+    return cast(Answer, answer)
 
 
 class _Phase(NamedTuple):
@@ -140,15 +150,20 @@ class _Phase(NamedTuple):
         return batches(self.added, MAX_MEMBERS, size_of)
 
 
-def _phases(entry: TeamEntry, present: dict[str, Member]) -> list[_Phase]:
-    """The last one is the team's own seeds; before it, those that members of the file were seeded with before."""
+def _phases(entry: TeamEntry, present: dict[str, Member]) -> tuple[list[Step], list[_Phase]]:
+    """The updates that only narrow, and the phases: the last one is the team's own seeds; before it, those that members
+    of the file were seeded with before."""
     team = entry.team
+    narrowing: list[Step] = []
     own = _Phase(team.default_team_member_models, team.default_member_limits, [], [])
     others: dict[tuple[ModelScope, MemberLimits], _Phase] = {}
     for wanted in entry.members or ():
         old = present.get(wanted.member.user)
         step = None if old is None else _member_update(wanted, old)
         if old is not None and step is None:
+            continue
+        if old is not None and step is not None and _narrows(old, wanted.member):
+            narrowing.append(step)
             continue
         scope, limits = own.scope, own.limits
         if wanted.has_scope and wanted.member.scope_source is ScopeSource.SEEDED and not _has_scope(old, wanted):
@@ -162,7 +177,20 @@ def _phases(entry: TeamEntry, present: dict[str, Member]) -> list[_Phase]:
             phase.added.append(_member_message(wanted.member))
         else:
             phase.updates.append(step)
-    return [*others.values(), own]
+    return narrowing, [*others.values(), own]
+
+
+def _narrows(old: Member, new: Member) -> bool:
+    """Whether the update takes from the member, as far as the two scopes alone show it, and gives nothing."""
+    before, after = old.allowed_models, new.allowed_models
+    takes = before != after or (new.blocked and not old.blocked)
+    if new.scope_source is not ScopeSource.EXPLICIT or (old.blocked and not new.blocked) or not takes:
+        return False
+    if after.mode is Mode.NONE:
+        return True
+    if not set(before.excluded_models) <= set(after.excluded_models):
+        return False
+    return before.mode is Mode.INHERIT or (after.mode is Mode.ONLY and set(after.models) <= set(before.models))
 
 
 def _has_scope(old: Member | None, wanted: MemberEntry) -> bool:
@@ -181,10 +209,11 @@ def _member_update(wanted: MemberEntry, old: Member) -> Step | None:
     return Step((change,), partial(AdminClient.update_member, member=message, update_mask=paths))
 
 
-def _team_update(name: str, team: Team, differences: Sequence[Difference], *, etag: str) -> Step:
-    message = convert.team_message(replace(team, etag=etag))
-    run = partial(AdminClient.update_team, team=message, update_mask=[difference.path for difference in differences])
-    return Step((updated("team", name, differences),), run)
+def _team_update(team: Team, differences: Sequence[Difference], etags: list[str]) -> Step:
+    paths = [difference.path for difference in differences]
+    message = convert.team_message(team)
+    run = partial(_send_team, AdminClient.update_team, team=message, etags=etags, update_mask=paths)
+    return Step((updated("team", team.id, differences),), run)
 
 
 def _added(team: str, members: Iterable[pb.Member]) -> list[Change]:

@@ -67,7 +67,9 @@ class TeamOptions:
         default = EntryOptions(model=self.default_model, exclude=self.default_exclude)
         edited = {
             "models": edit_scope(team.models, entries, self.mode, changes),
-            "default_team_member_models": edit_scope(team.default_team_member_models, default, self.default_mode),
+            "default_team_member_models": edit_scope(
+                team.default_team_member_models, default, self.default_mode, otherwise="INHERIT"
+            ),
             "model_aliases": bool(self.alias),
             "display_name": self.display_name is not None,
             "unlisted_users": self.unlisted_users is not None,

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable
-from functools import lru_cache
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from policy_service.domain.names import fold
-
-MAX_SHARED = 4_096  # equal patterns and exclusions of so many scopes are one object: what many use stays near
 
 
 class Pattern:
@@ -42,7 +40,7 @@ class Pattern:
 class Patterns:
     """Entries with `*`, tried together. Most of them have one `*`, at the end or at the start: those take one call."""
 
-    __slots__ = ("_all", "_others", "_prefixes", "_rest", "_suffixes")
+    __slots__ = ("__weakref__", "_all", "_others", "_prefixes", "_rest", "_suffixes")
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._all = tuple(patterns)
@@ -85,12 +83,16 @@ def names_of(entries: Iterable[str]) -> frozenset[str]:
 def patterns_of(entries: Iterable[str]) -> Patterns | None:
     """The entries with `*`. None when there are none: most names are then looked up, and nothing else."""
     texts = tuple(entry for entry in entries if "*" in entry)
-    return _patterns(texts) if texts else None
+    if not texts:
+        return None
+    shared = _SHARED_PATTERNS.get(texts)
+    if shared is None:
+        shared = _SHARED_PATTERNS[texts] = Patterns(map(Pattern, texts))
+    return shared
 
 
-@lru_cache(maxsize=MAX_SHARED)
-def _patterns(texts: tuple[str, ...]) -> Patterns:
-    return Patterns(map(Pattern, texts))
+# Equal ones that are in use are one object: what many scopes have is near when it is needed.
+_SHARED_PATTERNS: WeakValueDictionary[tuple[str, ...], Patterns] = WeakValueDictionary()
 
 
 class Spelling(NamedTuple):
@@ -163,9 +165,4 @@ class Exclusions:
 
 def exclusions_of(entries: tuple[str, ...]) -> Exclusions | None:
     """None when there are none: most scopes exclude nothing, and their checks then spell nothing out."""
-    return _exclusions(entries) if entries else None
-
-
-@lru_cache(maxsize=MAX_SHARED)
-def _exclusions(entries: tuple[str, ...]) -> Exclusions:
-    return Exclusions(entries)
+    return Exclusions(entries) if entries else None

@@ -83,6 +83,8 @@ def exclusions_lifted(state: State, names: Iterable[str], excluded: Iterable[str
         if name in entries:
             entries.update(group.source.models)
     tried = [(entry, Exclusions((entry,))) for entry in sorted(entries) if "*" in entry or "/" in entry]
+    if not tried:
+        return
     together = Exclusions(entry for entry, _ in tried)
     leaving = frozenset(names)
     aliases = {fold(alias) for alias in set[str]().union(*(team.aliases for team in state.teams.values()))}

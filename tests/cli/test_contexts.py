@@ -78,8 +78,10 @@ async def test_set_use_list_delete(config: Path) -> None:
 async def test_set_changes_what_is_given(config: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     await context(config, "set", "one", "--server", "127.0.0.1:1", "--token-file", str(tmp_path / "token"))
-    await context(config, "set", "one", "--admin-server", "127.0.0.1:2")
-    await context(config, "set", "one", "--server", "127.0.0.1:3")
+    await context(config, "set", "one", "--admin-server", "127.0.0.1:9")
+    assert await context(config, "set", "one", "--server", "127.0.0.1:3") == "context one: 127.0.0.1:3 (current)\n"
+    told = await context(config, "set", "one", "--admin-server", "127.0.0.1:2")
+    assert told == "context one: 127.0.0.1:3, admin at 127.0.0.1:2 (current)\n"
     (shown,) = json.loads(await context(config, "list", "-o", "json"))
     assert shown == {
         "name": "one",
@@ -247,3 +249,31 @@ async def test_as_a_process(server: RunningServer, tmp_path: Path) -> None:
     assert (await run("context", "set", "one", "--server", server.target, **home)).status == 0
     ended = await run("model", "list", **home)
     assert (ended.status, "here" in ended.out) == (0, True)
+
+
+async def test_a_token_of_the_environment_is_not_sent_where_the_context_has_its_own(
+    config: Path, tmp_path: Path
+) -> None:
+    for name in ("own", "other"):
+        (tmp_path / name).write_text(TOKEN)
+    await context(config, "set", "one", "--server", "127.0.0.1:1", "--token-file", str(tmp_path / "own"))
+    arguments = ("team", "list", "--config", str(config))
+    ended = await invoke(*arguments, POLICY_SERVICE_TOKEN_FILE=str(tmp_path / "other"))
+    assert (ended.status, ended.out) == (2, "")
+    assert "the context and POLICY_SERVICE_TOKEN_FILE each say token_file" in ended.err
+
+
+@pytest.mark.parametrize("key", ["token_file", "tls_ca", "server"])
+async def test_an_empty_text_in_the_file_is_refused(config: Path, key: str) -> None:
+    fields = {"server": "127.0.0.1:1", key: ""}
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump({"contexts": {"one": fields}}))
+    ended = await invoke("context", "list", "--config", str(config))
+    assert (ended.status, ended.out) == (2, "")
+    assert f"contexts.one.{key}: is empty; give it, or leave the key out" in ended.err
+
+
+async def test_an_empty_file_has_no_contexts(config: Path) -> None:
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("\n")
+    assert await context(config, "list", "-o", "json") == "[]\n"

@@ -50,7 +50,8 @@ async def cli(server: RunningServer) -> Cli:
     return Cli(server.target)
 
 
-TEAMS_GPT = "what matches the team's gpt-*\n"
+LESS = ", less what is excluded"
+TEAMS_GPT = f"what matches the team's gpt-*{LESS}\n"
 MEMBERS_SENTENCE = "what of the team's models matches the member's"
 
 
@@ -61,10 +62,10 @@ MEMBERS_SENTENCE = "what of the team's models matches the member's"
         ("gpt", "", ["fast", "gpt-4o", "gpt-4o-mini"], f"and {TEAMS_GPT}"),
         ("gpt", "no-member", ["fast", "gpt-4o", "gpt-4o-mini"], f"and {TEAMS_GPT}"),
         ("gpt", "names", ["fast", "gpt-4o-mini"], ""),
-        ("gpt", "patterns", ["fast", "gpt-4o-mini"], f"and {MEMBERS_SENTENCE} gpt-4o-*\n"),
-        ("gpt", "new-only", [], f"{MEMBERS_SENTENCE} gpt-5*\n"),
+        ("gpt", "patterns", ["fast", "gpt-4o-mini"], f"and {MEMBERS_SENTENCE} gpt-4o-*{LESS}\n"),
+        ("gpt", "new-only", [], f"{MEMBERS_SENTENCE} gpt-5*{LESS}\n"),
         ("named", "inherits", ["gpt-4o-mini", "o1"], ""),
-        ("all", "inherits", ["gpt-4o", "gpt-4o-mini", "o1"], "and what matches the team's *\n"),
+        ("all", "inherits", ["gpt-4o", "gpt-4o-mini", "o1"], f"and what matches the team's *{LESS}\n"),
         ("gpt", "elsewhere", [], "nothing is allowed (none of the member's models is one of the team's)\n"),
         ("gpt", "none", [], "nothing is allowed (MODEL_NOT_IN_MEMBER_SCOPE)\n"),
         ("gpt", "blocked", [], "nothing is allowed (MEMBER_BLOCKED)\n"),

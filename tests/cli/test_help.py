@@ -24,16 +24,17 @@ CHANGING = {
     *(f"model {verb}" for verb in ("set", "delete")),
     "apply",
 }
+LOCAL = {"backup", "restore", "credential create"}  # they talk to no server
 # What answers: for people, or for programs with --output.
 ANSWERING = {
     *("check", "explain", "models", "status", "watch"),
     *(f"{noun} {verb}" for noun in ("team", "member", "group", "model") for verb in ("list", "show")),
     *("audit list", "audit verify", "context list", "import litellm"),
+    *LOCAL,
 }
 # What has one kind of output alone: a file, or a line that says what was done on this machine.
 ELSE = {
-    *("export", "context set", "context use", "context delete"),
-    *("serve", "backup", "restore", "keygen", "credential create"),
+    *("export", "context set", "context use", "context delete", "serve", "keygen"),
 }
 
 
@@ -92,7 +93,7 @@ def test_what_answers_or_changes_has_outputs_for_programs() -> None:
 
 def test_every_command_can_be_told_which_server_by_the_same_options() -> None:
     same = {"--server", "--context", "--config", "--token-file", "--tls-ca", "--tls-cert", "--tls-key"}
-    talking = CHANGING | ANSWERING - {"context list", "import litellm"} | {"export"}
+    talking = CHANGING | ANSWERING - {"context list", "import litellm"} - LOCAL | {"export"}
     assert {name for name, command in COMMANDS.items() if same <= options(command)} == talking
 
 

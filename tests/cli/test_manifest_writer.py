@@ -59,7 +59,7 @@ def in_byte_order(items: Iterable[T], name: Callable[[T], str]) -> list[T]:
     return sorted(items, key=lambda item: name(item).encode())
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(manifests, st.integers())
 def test_what_is_written_reads_back_the_same_and_writes_the_same_bytes(manifest: Manifest, seed: int) -> None:
     text = written(manifest)

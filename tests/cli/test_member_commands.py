@@ -41,7 +41,7 @@ async def test_list_of_a_team(cli: Cli) -> None:
         "support  sam   ONLY [cheap]   SEEDED    MEMBER  false",
         "support  zoe   ONLY [gpt-4o]  EXPLICIT  MEMBER  false",
     ]
-    assert await cli.done("member", "list", "empty") == ""
+    assert await cli("member", "list", "empty") == (0, "", "none\n")
     assert await cli.done("member", "list", "empty", "-o", "json") == "[]\n"
     assert await cli.done("member", "list", "empty", "-o", "yaml") == "[]\n"
 

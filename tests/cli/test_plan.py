@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from policy_client import AdminClient
+from policy_client import Aborted, AdminClient
 from policy_service.cli.manifest import Manifest, MemberEntry, parse_manifest
 from policy_service.cli.plan import make_plan
 from policy_service.cli.present import read_present
@@ -428,3 +428,37 @@ def test_batches_end_before_they_grow_too_large() -> None:
     assert [len(batch) for batch in batches(large, 10)] == [2, 2, 1]
     huge = [AccessGroup(models=["x" * MAX_BATCH_BYTES])] * 2
     assert [len(batch) for batch in batches(huge, 10)] == [1, 1]
+
+
+NARROWED = {
+    "id": "t",
+    "models": {"models": ["a", "b"]},
+    "members": [
+        {"user": "ann", "allowed_models": {"models": ["a"]}},
+        {"user": "bob", "blocked": True},
+        {"user": "eve"},
+    ],
+}
+
+
+async def test_members_that_are_only_narrowed_come_before_their_team(admin: AdminClient) -> None:
+    inherit = ModelScope(mode=ModelScope.INHERIT)
+    members = [Member(user=user, allowed_models=inherit) for user in ("ann", "bob")]
+    await admin.create_team(Team(id="t", models=ModelScope(models=["a"])), members)
+    assert await applied(admin, {"teams": [NARROWED]}) == [
+        "updated member ann of t",
+        "updated team t",
+        "created member eve of t",
+        "updated member bob of t",  # blocked, but seeded again: it waits for the team's default
+    ]
+
+
+async def test_what_opens_a_team_is_not_sent_over_somebody_elses_change(admin: AdminClient) -> None:
+    await admin.create_team(Team(id="t", models=ModelScope(models=["a"])))
+    opening = NARROWED | {"unlisted_users": "TEAM_SCOPE"}
+    steps = await plan(admin, manifest_of({"teams": [opening]}))
+    for step in steps[:-1]:
+        await step.run(admin)
+    await admin.update_team(Team(id="t", blocked=True))
+    with pytest.raises(Aborted):
+        await steps[-1].run(admin)

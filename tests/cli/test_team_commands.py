@@ -101,12 +101,12 @@ async def test_for_programs(cli: Cli) -> None:
 
 
 async def test_lists_of_nothing(server: RunningServer) -> None:
-    """Lists for programs are lists; for people there is no table."""
+    """Lists for programs are lists; people are told."""
     empty = Cli(server.target)
     for noun in ("team", "group", "model", "audit"):
         assert await empty.done(noun, "list", "-o", "json") == "[]\n"
         assert await empty.done(noun, "list", "-o", "yaml") == "[]\n"
-        assert await empty.done(noun, "list") == ""
+        assert await empty(noun, "list") == (0, "", "none\n")
     assert await empty.done("member", "list", "--user", "ann", "-o", "json") == "[]\n"
 
 

@@ -139,6 +139,7 @@ LIMITS: list[tuple[dict[str, Any], MemberLimits, int]] = [
     ({"max_budget": 5e-324}, MemberLimits(5e-324), 0),
     ({"tpm_limit": -5}, MemberLimits(tpm_limit=0), 1),
     ({"tpm_limit": BIG}, MemberLimits(tpm_limit=BIG - 1), 1),
+    ({"tpm_limit": 10**400}, MemberLimits(tpm_limit=BIG - 1), 1),
     ({"tpm_limit": 100.0}, MemberLimits(tpm_limit=100), 0),
     ({"rpm_limit": 1.5}, MemberLimits(rpm_limit=1), 1),
     ({"rpm_limit": float("inf")}, MemberLimits(rpm_limit=BIG - 1), 1),

@@ -131,6 +131,8 @@ def yaml_document(content: bytes, file: str) -> Document:
         raise InputError([f"{file}:{line}: {error.problem}"]) from None
     except ValueError as error:  # a date that is none
         raise InputError([f"{file}: {error}"]) from None
+    except (AttributeError, KeyError, IndexError):  # what PyYAML makes of a tag that does not fit its text
+        raise InputError([f"{file}: a value has a tag (`!!bool`, `!!int`, ...) that it does not fit"]) from None
     return Document(plain, lambda path: f"{file}:{_line_at(node, path)}")
 
 

@@ -72,10 +72,11 @@ def _budget(value: float | None, note: Note) -> float | None:
 def _rate(value: float | None, name: str, note: Note) -> int | None:
     if value is None:
         return None
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         note(name, "has a limit that is no number", "has none")
         return None
     kept = min(max(value, 0), MAX_INT64)
     if kept != value or kept != int(kept):
-        note(name, f"has {value:.20g}", f"has {int(kept)}")
+        has = f"{value:.20g}" if abs(value) < 1e308 else "more than a float holds"
+        note(name, f"has {has}", f"has {int(kept)}")
     return int(kept)
