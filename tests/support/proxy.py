@@ -16,6 +16,7 @@ class Proxy:
         self.target = ""
         self._port = port
         self._heard: set[object] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def silence(self) -> None:
         self._heard.clear()
@@ -24,6 +25,7 @@ class Proxy:
         connection = object()
         self._heard.add(connection)
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += (writer, back)
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
@@ -38,6 +40,12 @@ class Proxy:
         writer.close()
         back.close()
 
+    async def close(self) -> None:
+        """Closes what is open, the silenced too."""
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
 
 @asynccontextmanager
 async def silencing(target: str) -> AsyncIterator[Proxy]:
@@ -49,3 +57,4 @@ async def silencing(target: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
+        await proxy.close()
