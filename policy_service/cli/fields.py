@@ -37,20 +37,6 @@ class MemberMode(StrEnum):
     ONLY = "ONLY"
 
 
-class UnlistedUsers(StrEnum):
-    """What users get who are no members."""
-
-    DENY = "DENY"
-    TEAM_SCOPE = "TEAM_SCOPE"
-
-
-class Role(StrEnum):
-    """A member's role."""
-
-    MEMBER = "MEMBER"
-    TEAM_ADMIN = "TEAM_ADMIN"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryOptions:
     """The two lists of a scope or a group, whole."""

@@ -18,7 +18,6 @@ from policy_service.cli.fields import (
     LabelOptions,
     LimitOptions,
     MemberMode,
-    Role,
     edit_scope,
     with_cleared,
 )
@@ -29,7 +28,7 @@ from policy_service.cli.present import member_record
 from policy_service.cli.steps import Action, Change, updated
 from policy_service.cli.team import TeamArgument
 from policy_service.cli.words import message_words, yes
-from policy_service.domain.records import ScopeSource
+from policy_service.domain.records import Role, ScopeSource
 from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.v1 import resources_pb2 as pb
 

@@ -37,8 +37,7 @@ OutputOption = Annotated[
 
 def plain(message: Message) -> dict[str, Any]:
     """The message as JSON and YAML show it: fields by their names in the API, each of them but those that are optional
-    and not set; enum values by name, times as RFC 3339, durations
-    as `1.5s`, 64-bit integers as numbers."""
+    and not set; enum values by name, times as RFC 3339, durations as `1.5s`, 64-bit integers as numbers."""
     descriptor: Any = message.DESCRIPTOR
     fields = [field for field in descriptor.fields if not field.has_presence or message.HasField(field.name)]
     return {field.name: _plain_field(field, getattr(message, field.name)) for field in fields}

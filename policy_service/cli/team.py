@@ -18,7 +18,6 @@ from policy_service.cli.fields import (
     LimitOptions,
     MemberMode,
     TeamMode,
-    UnlistedUsers,
     edit_scope,
     pairs,
     remove_keys,
@@ -29,6 +28,7 @@ from policy_service.cli.output import Output, OutputOption, print_list, print_re
 from policy_service.cli.present import team_record
 from policy_service.cli.steps import Action, Change, updated
 from policy_service.cli.words import message_words, yes
+from policy_service.domain.records import UnlistedUsers
 from policy_service.v1 import resources_pb2 as pb
 
 app = typer.Typer(help="Teams: what their members may use.", no_args_is_help=True)
