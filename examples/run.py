@@ -32,6 +32,9 @@ Ctrl-C stops it.
 
 def main() -> int:
     """Returns the server's exit status."""
+    if somebody_answers():
+        print(f"{TARGET} is taken: stop what listens there, or set POLICY_SERVICE_LISTEN to another", file=sys.stderr)
+        return 2
     server = subprocess.Popen([COMMAND, "serve", "--listen", TARGET, "--database", DATABASE])  # noqa: S603 - our own
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
@@ -46,6 +49,16 @@ def main() -> int:
         return server.wait()
     except KeyboardInterrupt:  # the server got the same Ctrl-C, and drains
         return server.wait()
+
+
+def somebody_answers() -> bool:
+    """Whether another server is there already, on which the example must not be applied."""
+    with grpc.insecure_channel(TARGET) as channel:
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=STARTUP_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return bool(error.code() is not grpc.StatusCode.UNAVAILABLE)
+    return True
 
 
 def serves(server: subprocess.Popen[bytes]) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
+
+from tests.support.rpc import connect
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -59,3 +66,15 @@ def test_make_run_applies_it_and_prints_three_commands_that_work(tmp_path: Path)
             os.killpg(run.pid, signal.SIGINT)
         assert run.wait(timeout=30) == 0
     assert not any("warning" in line.lower() for line in printed)
+
+
+async def test_make_run_leaves_a_server_that_is_there_alone(server: RunningServer, tmp_path: Path) -> None:
+    places = {"POLICY_SERVICE_LISTEN": server.target, "POLICY_SERVICE_DATABASE": str(tmp_path / "policy.db")}
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, EXAMPLES / "run.py"), env=os.environ | places, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(run.communicate(), 60)
+    assert run.returncode == 2
+    assert f"{server.target} is taken" in err.decode()
+    async with connect(server.target) as rpc:
+        assert (await rpc.head()).endswith(".0")
