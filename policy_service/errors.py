@@ -108,6 +108,12 @@ class Unavailable(PolicyError):
     reason = "UNAVAILABLE"
 
 
+class MessageTooLarge(PolicyError):
+    """The request is larger than a request of its kind may be."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
 class TooSlow(PolicyError):
     """A follower does not read what it is sent."""
 

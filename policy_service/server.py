@@ -13,7 +13,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
 from policy_service.config import Config, Listener
+from policy_service.envoy_v3 import external_auth_pb2
 from policy_service.errors import StartupError
+from policy_service.ext_authz.service import AuthorizationService
+from policy_service.ext_authz.settings import Settings, read_settings
 from policy_service.listeners import bind, read_file
 from policy_service.roles import AuthorityRole, ReplicaRole, Role
 from policy_service.services.access import AccessService
@@ -29,8 +32,11 @@ from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
 ACCESS = access_pb2.DESCRIPTOR.services_by_name["AccessService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 REPLICATION = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
+AUTHORIZATION = external_auth_pb2.DESCRIPTOR.services_by_name["Authorization"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-SERVICES = (ACCESS.full_name, ADMIN.full_name, REPLICATION.full_name)
+READ_SERVICES = (ACCESS.full_name, AUTHORIZATION.full_name)
+AUTHORITY_SERVICES = (ADMIN.full_name, REPLICATION.full_name)
+SERVICES = (*READ_SERVICES, *AUTHORITY_SERVICES)
 CREDENTIALS_POLL_S = 1.0
 SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of the calls
@@ -85,14 +91,17 @@ class Server:
         if self._config.credentials is not None:
             seen = _file_identity(self._config.credentials)  # before it is read: a change meanwhile is noticed later
             self._credentials = _read_credentials(self._config)
+        settings = _read_ext_authz(self._config)
         role = await self._start_role(owns_process)
         if self._credentials is not None:
             poller = self._tasks.supervise("credentials", partial(self._follow_credentials, seen))
             self._stack.push_async_callback(cancel, poller)
         servers: list[grpc.aio.Server] = []
         self._stack.push_async_callback(self._drain, servers, role)
+        authorization = AuthorizationService(role.source, settings)
+        self._stack.callback(authorization.close)
         for listener in self._config.listeners:
-            self._listen(servers, listener, role)
+            self._listen(servers, listener, role, authorization)
         for server in servers:
             await server.start()
         self._announce(role)
@@ -100,11 +109,12 @@ class Server:
     async def _start_role(self, owns_process: bool) -> Role:
         follow = self._config.follow
         if follow is not None:
-            names = (ACCESS.full_name,)
-            for name in (ADMIN.full_name, REPLICATION.full_name):  # they are the authority's
+            for name in AUTHORITY_SERVICES:
                 self._health.set(name, serving=False)
             access = self._config.authority_access
-            return await ReplicaRole.start(follow, access, self._stack, self._tasks, self._health, owns_process, names)
+            return await ReplicaRole.start(
+                follow, access, self._stack, self._tasks, self._health, owns_process, READ_SERVICES
+            )
         role = await AuthorityRole.start(self._config, self._stack, self._tasks, self._health, owns_process)
         for name in SERVICES:
             self._health.set(name, serving=True)
@@ -118,21 +128,29 @@ class Server:
 
     # Listeners
 
-    def _listen(self, servers: list[grpc.aio.Server], listener: Listener, role: Role) -> None:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+    def _listen(
+        self, servers: list[grpc.aio.Server], listener: Listener, role: Role, authorization: AuthorizationService
+    ) -> None:
+        received = ("grpc.max_receive_message_length", authorization.max_message_bytes)
+        server = grpc.aio.server(options=(*SERVER_OPTIONS, received) if listener.reads else SERVER_OPTIONS)
         servers.append(server)
         guard = Guard(lambda: self._credentials, trusted=listener.address.is_local)
-        offered: list[tuple[ServiceDescriptor, object, Permission]] = []
+        offered: dict[ServiceDescriptor, grpc.GenericRpcHandler] = {}
         if listener.reads:
-            offered.append((ACCESS, AccessService(role.source), Permission.CHECK))
+            offered[ACCESS] = handlers(ACCESS, AccessService(role.source), guard, Permission.CHECK)
+            offered[AUTHORIZATION] = handlers(
+                AUTHORIZATION,
+                authorization,
+                guard,
+                Permission.CHECK,
+                max_message_bytes=authorization.max_message_bytes,
+                undecodable=authorization.answer_to_undecodable,
+            )
         if listener.admin:
-            offered.append((ADMIN, role.admin, Permission.ADMIN))
-            offered.append((REPLICATION, role.replication, Permission.REPLICATE))
-        server.add_generic_rpc_handlers(
-            tuple(handlers(service, servicer, guard, needed) for service, servicer, needed in offered)
-        )
-        services = [service.full_name for service, _, _ in offered]
-        reflection = reflection_servicer([*services, HEALTH.full_name])
+            offered[ADMIN] = handlers(ADMIN, role.admin, guard, Permission.ADMIN)
+            offered[REPLICATION] = handlers(REPLICATION, role.replication, guard, Permission.REPLICATE)
+        server.add_generic_rpc_handlers(tuple(offered.values()))
+        reflection = reflection_servicer([*(service.full_name for service in offered), HEALTH.full_name])
         standard = [library_handlers(HEALTH, self._health, guard, permission_needed=False)]
         standard += [library_handlers(REFLECTION, reflection, guard, True, name) for name in REFLECTION_NAMES]
         server.add_generic_rpc_handlers(tuple(standard))
@@ -171,6 +189,13 @@ def _file_identity(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _read_ext_authz(config: Config) -> Settings:
+    path = config.ext_authz_config
+    if path is None:
+        return Settings()
+    return read_settings(read_file(path, "--ext-authz-config").decode(errors="replace"), str(path))
 
 
 def _read_credentials(config: Config) -> Credentials:

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from policy_service.cli.files import why_unreadable, write_text
-from policy_service.cli.yaml_messages import Reader, YamlError, compose, line_of
+from policy_service.yaml_messages import Reader, YamlError, compose, line_of
 
 DEFAULT_FOLDER = "~/.config"
 

@@ -19,12 +19,12 @@ from typing import NamedTuple, TypeVar
 
 import yaml
 
-from policy_service.cli.yaml_messages import NULL_TAG, Reader, YamlError, compose
 from policy_service.domain.records import AccessGroup, Member, Model, ScopeSource, Team
 from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.domain.validation import Problems, check_group, check_member, check_model, check_team
 from policy_service.services import convert
 from policy_service.v1 import resources_pb2 as pb
+from policy_service.yaml_messages import NULL_TAG, Reader, YamlError, compose
 
 SECTIONS = ("models", "groups", "teams")
 MODEL_KEYS = ("name", "provider", "labels")

@@ -61,6 +61,10 @@ def serve(
         Path | None,
         typer.Option(envvar=_env("CREDENTIALS"), help="YAML file of principals; read again when it changes."),
     ] = None,
+    ext_authz_config: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("EXT_AUTHZ_CONFIG"), help="YAML file that says how Envoy's ext_authz is answered."),
+    ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(envvar=_env("TLS_CERT"), help="PEM certificate chain of the server.")
     ] = None,
@@ -187,6 +191,7 @@ def serve(
             admin_listen=None if admin_listen is None else Address(admin_listen),
             database=None if in_memory else database,
             credentials=credentials,
+            ext_authz_config=ext_authz_config,
             tls_cert=tls_cert,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from policy_service.domain.decide import Reason, decide
+from policy_service.domain.decide import Reason, admission, decide
 from policy_service.domain.names import requested_model_problem
 from policy_service.domain.records import Mode
 from policy_service.domain.state import Group, Scope, State
@@ -30,19 +30,11 @@ class Overview(NamedTuple):
 
 def overview(state: State, team_id: str, user: str) -> Overview:
     """Outsiders and blocked members see no pattern."""
-    team = state.teams.get(team_id)
-    if team is None:
-        return Overview(Reason.TEAM_NOT_FOUND, [], [])
+    outside = admission(state, team_id, user)
+    if outside is not None:
+        return Overview(outside, [], [])
+    team = state.teams[team_id]
     member = team.members.get(user)
-    nothing: Reason | None = None
-    if team.blocked:
-        nothing = Reason.TEAM_BLOCKED
-    elif member is None and not team.unlisted_allowed:
-        nothing = Reason.NOT_A_MEMBER
-    elif member is not None and member.blocked:
-        nothing = Reason.MEMBER_BLOCKED
-    if nothing is not None:
-        return Overview(nothing, [], [])
     team_patterns = _patterns(state, team.scope)
     if member is None or member.scope.mode is Mode.INHERIT:
         denied = team.scope.mode is Mode.NONE

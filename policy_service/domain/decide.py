@@ -79,6 +79,19 @@ def decide(state: State, team_id: str, user: str, model: str) -> Decision:
     return _new(Decision, (True, reason, target, member.limits))
 
 
+def admission(state: State, team_id: str, user: str) -> Reason | None:
+    """Why the team lets `user` use nothing, whatever is asked for; None when the models decide."""
+    team = state.teams.get(team_id)
+    if team is None:
+        return _TEAM_NOT_FOUND
+    if team.blocked:
+        return _TEAM_BLOCKED
+    member = team.members.get(user)
+    if member is None:
+        return None if team.unlisted_allowed else _NOT_A_MEMBER
+    return _MEMBER_BLOCKED if member.blocked else None
+
+
 def grants(state: State, scope: Scope, name: str, target: str, listed: str) -> bool:
     """Whether the scope grants a request for `name`, which the team resolves to `target`, no group's name.
 

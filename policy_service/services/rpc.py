@@ -18,7 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from policy_service.errors import InvalidArgument, PolicyError, TooSlow, Violation
+from policy_service.errors import InvalidArgument, MessageTooLarge, PolicyError, TooSlow, Violation
 from policy_service.services.auth import ANONYMOUS, LOCAL, Credentials, Permission, Principal, authorize
 from policy_service.services.caller import Caller
 from policy_service.services.status import status_of
@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 Method = Callable[[Any, Caller], Awaitable[Message]]
 StreamingMethod = Callable[[Any, Caller], AsyncGenerator[Message, None]]
 Context = grpc.aio.ServicerContext[Any, Any]
+Undecodable = Callable[[], Message]
 
 WRITE_TIMEOUT_S = 30.0
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # of a request, as grpc has it
 
 _AUTHORIZATION = "authorization"
 _DETAILS = "grpc-status-details-bin"
@@ -66,21 +68,35 @@ def _text(value: str | bytes) -> str:
 
 
 def handlers(
-    service: ServiceDescriptor, implementation: object, guard: Guard, permission: Permission
+    service: ServiceDescriptor,
+    implementation: object,
+    guard: Guard,
+    permission: Permission,
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    undecodable: Undecodable | None = None,
 ) -> grpc.GenericRpcHandler:
-    """Handlers for a service of which every RPC takes one message and needs the permission."""
+    """Handlers for a service of which every RPC takes one message and needs the permission. `undecodable`: what
+    answers bytes that are no message; without it they are an InvalidArgument."""
     made: dict[str, Any] = {}
     for method in service.methods:
         run = getattr(implementation, method.name)
         if method.server_streaming:
             made[method.name] = grpc.unary_stream_rpc_method_handler(_streaming(method, run, guard, permission))
         else:
-            made[method.name] = grpc.unary_unary_rpc_method_handler(_unary(method, run, guard, permission))
+            made[method.name] = grpc.unary_unary_rpc_method_handler(
+                _unary(method, run, guard, permission, max_message_bytes, undecodable)
+            )
     return grpc.method_handlers_generic_handler(service.full_name, made)
 
 
 def _unary(
-    method: MethodDescriptor, run: Method, guard: Guard, permission: Permission
+    method: MethodDescriptor,
+    run: Method,
+    guard: Guard,
+    permission: Permission,
+    max_message_bytes: int,
+    undecodable: Undecodable | None,
 ) -> Callable[[bytes, Context], Awaitable[bytes]]:
     rpc = f"{method.containing_service.full_name}/{method.name}"
     request_class = GetMessageClass(method.input_type)
@@ -89,7 +105,12 @@ def _unary(
         try:
             principal = guard.identify(context)
             authorize(principal, permission, rpc)
-            request = decode(request_class, encoded)
+            try:
+                request = decode(request_class, encoded, max_message_bytes)
+            except InvalidArgument:
+                if undecodable is None:
+                    raise
+                return undecodable().SerializeToString()
             response = await run(request, Caller(principal.name, context.peer(), context.time_remaining))
             return response.SerializeToString()
         except PolicyError as error:
@@ -138,8 +159,10 @@ async def _write(context: Context, encoded: bytes) -> None:
         raise TooSlow(f"nothing was read for {WRITE_TIMEOUT_S:g} s; go on from your position") from None
 
 
-def decode(request_class: type[Message], encoded: bytes) -> Message:
-    """The request. Raises InvalidArgument when the bytes are none."""
+def decode(request_class: type[Message], encoded: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Message:
+    """The request. Raises InvalidArgument when the bytes are none, MessageTooLarge when there are too many."""
+    if len(encoded) > max_message_bytes:
+        raise MessageTooLarge(f"the message has {len(encoded)} bytes; send at most {max_message_bytes}")
     try:
         return request_class.FromString(encoded)
     except DecodeError:

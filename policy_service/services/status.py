@@ -18,6 +18,7 @@ from policy_service.errors import (
     EtagMismatch,
     FeedUnavailable,
     InvalidArgument,
+    MessageTooLarge,
     NotFound,
     PermissionDenied,
     PolicyError,
@@ -121,6 +122,7 @@ def _(error: PermissionDenied) -> Failure:
     return Failure(grpc.StatusCode.PERMISSION_DENIED, [])
 
 
+@_failure.register(MessageTooLarge)
 @_failure.register(TooSlow)
 @_failure.register(TooManyWatchers)
 def _(error: PolicyError) -> Failure:

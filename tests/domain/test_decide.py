@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_service.domain.decide import decide
+from policy_service.domain.decide import Reason, admission, decide
 from policy_service.domain.records import AccessGroup, Member, Mode, Model, ModelScope, Record, Team, UnlistedUsers
 from tests.domain.reference import Answer, Reference
 from tests.domain.worlds import (
@@ -32,6 +32,18 @@ from tests.domain.worlds import (
 )
 
 World = tuple[Record, ...]
+
+
+OUTSIDE = (Reason.TEAM_NOT_FOUND, Reason.TEAM_BLOCKED, Reason.NOT_A_MEMBER, Reason.MEMBER_BLOCKED)
+
+
+@many
+@given(worlds())
+def test_admission_is_what_a_decision_begins_with(records: World) -> None:
+    state = build(records)
+    for team, user, model in QUESTIONS:
+        reason = decide(state, team, user, model).reason
+        assert admission(state, team, user) == (reason if reason in OUTSIDE else None)
 
 
 @many

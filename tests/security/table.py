@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from policy_service.envoy_v3 import external_auth_pb2
 from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
 
 from .examples import EXAMPLES
@@ -33,6 +34,10 @@ SERVICES: dict[str, tuple[ServiceDescriptor, str]] = {
     "policy_service.v1.ReplicationService": (
         replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"],
         "replicate",
+    ),
+    "envoy.service.auth.v3.Authorization": (
+        external_auth_pb2.DESCRIPTOR.services_by_name["Authorization"],
+        "check",
     ),
     "grpc.health.v1.Health": (HEALTH, NOTHING),
     "grpc.reflection.v1.ServerReflection": (REFLECTION, ANY),

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from policy_service.cli.litellm.findings import shown
-from policy_service.cli.yaml_messages import YamlError, compose, line_of
+from policy_service.yaml_messages import YamlError, compose, line_of
 
 MAX_PROBLEMS_SHOWN = 20
 Path = tuple[str | int, ...]

@@ -72,8 +72,8 @@ class Reader:
         self.lines: dict[str, int] = {}
         self._scalars: Mapping[int, Callable[[yaml.Node, str], Any]] = {
             FieldDescriptor.TYPE_STRING: self.text,
-            FieldDescriptor.TYPE_BOOL: self._bool,
-            FieldDescriptor.TYPE_INT64: self._integer,
+            FieldDescriptor.TYPE_BOOL: self.boolean,
+            FieldDescriptor.TYPE_INT64: self.integer,
             FieldDescriptor.TYPE_DOUBLE: self._number,
         }
 
@@ -170,13 +170,13 @@ class Reader:
             self.problem(line_of(node), path, f"is {_kind(node)}; give a text")
         return None
 
-    def _bool(self, node: yaml.Node, path: str) -> bool | None:
+    def boolean(self, node: yaml.Node, path: str) -> bool | None:
         if isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "bool":
             return node.value.lower() in ("true", "yes", "on")
         self.problem(line_of(node), path, f"is {_kind(node)}; give true or false")
         return None
 
-    def _integer(self, node: yaml.Node, path: str) -> int | None:
+    def integer(self, node: yaml.Node, path: str) -> int | None:
         if node.tag == _TAG + "int" and _INTEGER.fullmatch(node.value):
             return int(node.value)
         self.problem(line_of(node), path, f"is {_kind(node)}; give a whole number in plain decimal digits")

@@ -1,0 +1,148 @@
+"""Where in a body models are named: places as configured, joined to one tree, which is walked once along a body.
+
+A place is keys joined by `.`; `key[]` is each element of a list, `key[type=x]` each whose `type` is `x`. A place that
+ends in a list takes texts, or objects whose `model` counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from policy_service.ext_authz.keys import folded
+from policy_service.ext_authz.refusal import Code, Refused
+
+MODEL = "model"
+_STEP = re.compile(r"(?P<key>[\w\-]+)(?P<list>\[(?:(?P<where>[\w\-]+)=(?P<value>[\w\-.]+))?\])?", re.ASCII)
+
+
+class Role(Enum):
+    """What a value is: the model that a request is for, another one that it may use, the id of something stored that
+    names one, or what must not be there."""
+
+    ASKED = auto()
+    OTHER = auto()
+    STORED = auto()
+    REFUSED = auto()
+
+
+class Named(NamedTuple):
+    """A text found in a body. `listed`: it is one of a list."""
+
+    text: str
+    role: Role
+    listed: bool
+
+
+class Condition(NamedTuple):
+    """Which elements of a list count: those whose `key` is `value`."""
+
+    key: str
+    value: str
+
+
+class Node:
+    """A point of a body: what a text there is for, the keys to look at in an object, the elements of a list."""
+
+    __slots__ = ("children", "elements", "has_to_be_there", "required_keys", "role", "similar")
+
+    def __init__(self) -> None:
+        self.role: Role | None = None
+        self.has_to_be_there = False
+        self.children: dict[str, Node] = {}
+        self.elements: dict[Condition | None, Node] = {}
+        self.required_keys: tuple[str, ...] = ()
+        self.similar: frozenset[str] = frozenset()
+
+    def finish(self) -> None:
+        """Prepares for walks, once everything is there."""
+        self.required_keys = tuple(key for key, child in self.children.items() if child.has_to_be_there)
+        self.similar = frozenset(map(folded, self.children))
+        for inner in (*self.children.values(), *self.elements.values()):
+            inner.finish()
+
+
+def place_problem(place: str) -> str | None:
+    """What is wrong with a place as it is written in a configuration."""
+    if all(map(_STEP.fullmatch, place.split("."))):
+        return None
+    return f"{place!r} is no place in a body; write `model`, `session.model`, `models[]` or `tools[type=x].model`"
+
+
+def tree(required: Iterable[str], others: Iterable[tuple[Role, str]], refused_keys: Iterable[str] = ()) -> Node:
+    """The places as one tree; those that are `required` have to be there. `model` at the root always counts;
+    `refused_keys` are refused there where no place begins with them."""
+    root = Node()
+    for role, place in others:
+        _add(root, role, place, required=False)
+    for place in (*required,):
+        _add(root, Role.ASKED, place, required=True)
+    asked = root.children.setdefault(MODEL, Node())
+    asked.role = Role.ASKED
+    for key in refused_keys:
+        if key not in root.children:
+            _add(root, Role.REFUSED, key, required=False)
+    root.finish()
+    return root
+
+
+def _add(root: Node, role: Role, place: str, *, required: bool) -> None:
+    steps = [found for found in map(_STEP.fullmatch, place.split(".")) if found]
+    conditional = max((at for at, step in enumerate(steps) if step["where"]), default=-1)
+    node = root
+    for at, step in enumerate(steps):
+        node = node.children.setdefault(step["key"], Node())
+        if required and at > conditional:  # there need be no element that fulfils the condition
+            node.has_to_be_there = True
+        if step["where"]:
+            condition = Condition(step["where"], step["value"])
+            node = node.elements.setdefault(condition, Node())
+            node.children.setdefault(condition.key, Node())
+        elif step["list"]:
+            node = node.elements.setdefault(None, Node())
+    node.role = role
+    if steps[-1]["list"]:
+        inner = node.children.setdefault(MODEL, Node())
+        inner.role, inner.has_to_be_there = role, True
+
+
+def walk(node: Node, value: Any, where: str = "the body", listed: bool = False) -> Iterator[Named]:
+    """What is named in the value. Raises Refused for what another reader could understand otherwise."""
+    if isinstance(value, str) and node.role is not None and node.role is not Role.REFUSED:
+        yield Named(value, node.role, listed)
+    elif node.role is Role.REFUSED:
+        raise Refused(Code.FIELD_REFUSED, f"{where} can bring in models that are not seen here; leave it out")
+    elif isinstance(value, dict) and node.children:
+        yield from _walk_object(node, value, where, listed)
+    elif isinstance(value, list) and node.elements:
+        if node.has_to_be_there and not value:
+            raise Refused(Code.MODEL_MISSING, f"{where} is empty; name a model there")
+        for at, element in enumerate(value):
+            yield from _walk_element(node, element, f"{where}[{at}]")
+    elif node.role is not None or node.children or node.elements:
+        raise Refused(Code.MODEL_MALFORMED, f"{where} is not what it has to be; see the documentation of the API")
+
+
+def _walk_object(node: Node, value: dict[str, Any], where: str, listed: bool) -> Iterator[Named]:
+    for key, inner in value.items():
+        child = node.children.get(key)
+        if child is not None:
+            if inner is not None:
+                yield from walk(child, inner, f"{key!r} in {where}", listed)
+        elif folded(key) in node.similar:
+            raise Refused(Code.SIMILAR_KEY, f"the key {key!r} in {where} can be taken for another; rename it")
+    for key in node.required_keys:
+        if value.get(key) is None:
+            raise Refused(Code.MODEL_MISSING, f"{key!r} is missing in {where}; name the model")
+
+
+def _walk_element(node: Node, element: Any, where: str) -> Iterator[Named]:
+    for condition, inner in node.elements.items():
+        if condition is None:
+            yield from walk(inner, element, where, listed=True)
+        elif not isinstance(element, dict):
+            raise Refused(Code.MODEL_MALFORMED, f"{where} is no object")
+        elif element.get(condition.key) == condition.value:
+            yield from walk(inner, element, where, listed=True)
