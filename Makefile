@@ -12,7 +12,7 @@ XDS_PROTOS := build/xds-protos/.installed
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
 
-.PHONY: run test soak bench check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test demo-envoy soak bench check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
@@ -20,7 +20,11 @@ run: $(STAMP) ## start the service on loopback with the example organisation
 test: $(STAMP) $(ENVOY_1_40) $(XDS_PROTOS) ## all tests
 	$(BIN)/pytest -n $(WORKERS)
 
-soak: $(STAMP) ## a large apply, then ten minutes of random faults; the report is build/soak.md
+demo-envoy: $(STAMP) ## the service with the example organisation, behind Envoy, with a stub of the OpenAI API
+	$(BIN)/python examples/demo_envoy.py
+
+soak: $(STAMP) ## a large apply, many random HTTP requests, ten minutes of random faults; the report is build/soak.md
+	EXT_AUTHZ_EXAMPLES=20000 $(BIN)/pytest tests/ext_authz/test_random.py
 	MEMBERS_APPLIED=100000 $(BIN)/pytest tests/cli/test_apply_large.py
 	$(BIN)/python -m tests.soak
 
