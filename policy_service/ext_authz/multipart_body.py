@@ -21,9 +21,10 @@ FILE: Final = object()  # the value of a part that is a file
 def parse_multipart(body: bytes, content_type: str) -> dict[str, object]:
     """Texts, or FILE, by the field's name. Raises Refused."""
     delimiter = b"\r\n--" + _boundary(content_type)
-    first, *parts, last = (b"\r\n" + body).split(delimiter) if body else (b"", b"")
+    before, *parts = (b"\r\n" + body).split(delimiter)
+    after = parts.pop() if parts else b""
     # A delimiter that is not at the start of a line would be one for a parser that takes other ends of lines.
-    if first or last not in (b"--", b"--\r\n") or body.count(delimiter[2:]) != len(parts) + 1:
+    if before or after not in (b"--", b"--\r\n") or body.count(delimiter[2:]) != len(parts) + 1:
         raise _malformed("the multipart body is not cut by its boundary, or goes on before or after it")
     fields: dict[str, object] = {}
     for part in parts:

@@ -72,13 +72,14 @@ def place_problem(place: str) -> str | None:
 
 
 def tree(required: Iterable[str], others: Iterable[tuple[Role, str]], refused_keys: Iterable[str] = ()) -> Node:
-    """The places as one tree; those that are `required` have to be there. `model` at the root always counts;
-    `refused_keys` are refused there where no place begins with them."""
+    """The places as one tree; those that are `required` have to be there, and name what the request is for unless they
+    are conditional. `model` at the root always counts; `refused_keys` are refused there where no place begins with
+    them."""
     root = Node()
     for role, place in others:
         _add(root, role, place, required=False)
-    for place in (*required,):
-        _add(root, Role.ASKED, place, required=True)
+    for place in required:
+        _add(root, Role.OTHER if "=" in place else Role.ASKED, place, required=True)
     asked = root.children.setdefault(MODEL, Node())
     asked.role = Role.ASKED
     for key in refused_keys:
@@ -96,12 +97,14 @@ def _add(root: Node, role: Role, place: str, *, required: bool) -> None:
         node = node.children.setdefault(step["key"], Node())
         if required and at > conditional:  # there need be no element that fulfils the condition
             node.has_to_be_there = True
-        if step["where"]:
-            condition = Condition(step["where"], step["value"])
-            node = node.elements.setdefault(condition, Node())
-            node.children.setdefault(condition.key, Node())
-        elif step["list"]:
-            node = node.elements.setdefault(None, Node())
+        if step["list"]:
+            every = node.elements.setdefault(None, Node())
+            if step["where"]:
+                condition = Condition(step["where"], step["value"])
+                every.children.setdefault(condition.key, Node())  # a key like it is no way around the condition
+                node = node.elements.setdefault(condition, Node())
+            else:
+                node = every
     node.role = role
     if steps[-1]["list"]:
         inner = node.children.setdefault(MODEL, Node())
@@ -140,9 +143,5 @@ def _walk_object(node: Node, value: dict[str, Any], where: str, listed: bool) ->
 
 def _walk_element(node: Node, element: Any, where: str) -> Iterator[Named]:
     for condition, inner in node.elements.items():
-        if condition is None:
-            yield from walk(inner, element, where, listed=True)
-        elif not isinstance(element, dict):
-            raise Refused(Code.MODEL_MALFORMED, f"{where} is no object")
-        elif element.get(condition.key) == condition.value:
+        if condition is None or (isinstance(element, dict) and element.get(condition.key) == condition.value):
             yield from walk(inner, element, where, listed=True)

@@ -75,10 +75,11 @@ class RouteTable:
     """Finds the route of a request. A literal path goes before one with captures; else the order counts."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
         self._literal: dict[tuple[str, bool, str], Route] = {}
         # What a path begins with is compared first, which is much faster than to try the pattern.
         self._captures: dict[tuple[str, bool], list[tuple[str, re.Pattern[str], Route]]] = {}
-        for route in routes:
+        for route in self.routes:
             for method in route.methods:
                 for path in route.paths:
                     self._add(route, method, path)

@@ -73,6 +73,8 @@ class AuthorizationService:
             target = read_target(http.path)
             matched = self._match(http, target)
             dossier.route, dossier.facts["route"] = matched.route, matched.route.name
+            if matched.route.access is Access.DENIED:
+                raise Refused(Code.ROUTE_DENIED, matched.route.because or "requests of this kind are not let through")
             if matched.route.access is Access.ALLOWED:
                 await self._asked(http, target, matched)
                 return dossier.allow(ROUTE_ALLOWED, {})
@@ -103,8 +105,6 @@ class AuthorizationService:
                 f"{http.method} {target.path[:256]} is not known here; check the path, or have it added to the routes"
             )
             raise Refused(Code.UNKNOWN_ROUTE, words)
-        if matched.route.access is Access.DENIED:
-            raise Refused(Code.ROUTE_DENIED, matched.route.because or "requests of this kind are not let through")
         return matched
 
     async def _asked(self, http: HttpRequest, target: Target, matched: Matched) -> Asked:

@@ -1,0 +1,100 @@
+"""The table of requests (tests/ext_authz/cases.py) through a real Envoy and the real service to a real upstream:
+allowed, denied for each model that is asked for, and each trick."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from tests.envoy.stage import Gateway, Service, command_line, gateway, manager, running_service
+from tests.ext_authz.cases import PROVIDER_CASES, STORED_MODELS, TRICK_CASES, Case
+from tests.support.envoy import Answer
+
+CONFIGURATION = f"identity: {{headers: {{team: x-team}}}}\nstored_models: {json.dumps(STORED_MODELS)}\n"
+READABLE = [case for case in (*PROVIDER_CASES, *TRICK_CASES) if not case.refusal and not case.envoy]
+TRICKS = [case for case in (*PROVIDER_CASES, *TRICK_CASES) if case.refusal or case.envoy]
+EVERYTHING = "everything"
+
+
+def team_for(models: Iterable[str]) -> str:
+    """The team that may use these models and no others."""
+    return hashlib.sha256(json.dumps(sorted(set(models))).encode()).hexdigest()
+
+
+def organisation() -> dict[str, Any]:
+    """A team for each set of models that a case needs, and for each of these sets without one of its models."""
+    sets = {tuple(sorted(set(case.models))) for case in READABLE}
+    sets |= {tuple(model for model in models if model != missing) for models in sets for missing in models}
+    scopes: dict[str, Any] = {
+        team_for(models): {"mode": "ONLY", "models": list(models)} if models else {"mode": "NONE"} for models in sets
+    }
+    assert len(scopes) == len(sets)
+    scopes[EVERYTHING] = {"mode": "ALL"}
+    teams = [{"id": name, "models": scope, "unlisted_users": "TEAM_SCOPE"} for name, scope in scopes.items()]
+    return {"teams": teams}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder: Path = tmp_path_factory.mktemp("cases")
+    (folder / "ext-authz.yaml").write_text(CONFIGURATION)
+    (folder / "teams.yaml").write_text(json.dumps(organisation()))
+    with running_service("--in-memory", f"--ext-authz-config={folder / 'ext-authz.yaml'}") as started:
+        command_line("apply", "-f", str(folder / "teams.yaml"), "--server", started.target)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def open_to_headers(service: Service) -> Iterator[Gateway]:
+    """envoy.yaml, but that the team comes in a header."""
+
+    def edit(configuration: Any) -> None:
+        filters = manager(configuration)["http_filters"]
+        filters[:] = [one for one in filters if one["name"] != "envoy.filters.http.api_key_auth"]
+        (host,) = manager(configuration)["route_config"]["virtual_hosts"]
+        for route in host["routes"]:
+            route.get("typed_per_filter_config", {}).pop("envoy.filters.http.api_key_auth", None)
+
+    with gateway("envoy.yaml", service.target, edit) as started:
+        yield started
+
+
+def name(case: Case) -> str:
+    return case.id
+
+
+def send(gateway: Gateway, case: Case, team: str) -> Answer:
+    gateway.upstream.take()
+    return gateway.envoy.request(case.method, case.path, [*case.headers, ("x-team", team)], case.body or None)
+
+
+@pytest.mark.parametrize("case", READABLE, ids=name)
+def test_allowed_and_denied(open_to_headers: Gateway, case: Case) -> None:
+    allowed = send(open_to_headers, case, team_for(case.models))
+    assert allowed.status == (101 if case.upgrade else 200), allowed.body
+    received = open_to_headers.passed()
+    # Envoy resolves encoded letters, before the service sees them.
+    assert (received.method, unquote(received.path), received.body) == (case.method, unquote(case.path), case.body)
+    assert received.values("x-policy-team") == [team_for(case.models)]
+    for missing in set(case.models):
+        denied = send(open_to_headers, case, team_for(model for model in case.models if model != missing))
+        assert denied.status == 403
+        assert missing in json.dumps(denied.json, ensure_ascii=False)
+        assert open_to_headers.nothing_passed()
+
+
+@pytest.mark.parametrize("case", TRICKS, ids=name)
+def test_tricks(open_to_headers: Gateway, case: Case) -> None:
+    """Where Envoy makes a plain request of it, that one is decided: it passes for who may use everything."""
+    answer = send(open_to_headers, case, team_for(()) if case.envoy else EVERYTHING)
+    assert answer.status not in (101, 200)
+    assert open_to_headers.nothing_passed()
+    if not (case.envoy or case.upgrade or answer.status == 400):  # else Envoy may have refused it by itself
+        assert (answer.status, open_to_headers.envoy.line()["reason"]) == (403, case.refusal)
+        assert case.method == "HEAD" or answer.json
