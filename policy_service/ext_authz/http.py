@@ -15,6 +15,11 @@ OVERRIDES = (
     *("x-http-method-override", "x-http-method", "x-method-override"),
     *("x-original-url", "x-rewrite-url", "x-original-method"),
 )
+# With these some upstreams take models that are not seen here: Azure OpenAI's images, Azure ML, LiteLLM, Onwards.
+ELSEWHERE = (
+    *("x-ms-oai-image-generation-deployment", "azureml-model-deployment"),
+    *("x-litellm-model", "model-override"),
+)
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -27,11 +32,6 @@ class HttpRequest(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
-    @property
-    def upgrade(self) -> str:
-        """The protocol to go over to, in small letters; empty without."""
-        return self.headers.get("upgrade", "").lower()
-
 
 def read_http(http: pb.AttributeContext.HttpRequest, max_body_bytes: int) -> HttpRequest:
     """The request. Raises Refused."""
@@ -39,6 +39,9 @@ def read_http(http: pb.AttributeContext.HttpRequest, max_body_bytes: int) -> Htt
     for name in OVERRIDES:
         if name in request.headers:
             raise Refused(Code.METHOD_OVERRIDE, f"the header {name} may ask for something else; leave it out")
+    for name in ELSEWHERE:
+        if name in request.headers:
+            raise Refused(Code.FIELD_REFUSED, f"the header {name} names a model that is not seen here; leave it out")
     if http.body:
         words = "the gateway sends the body as text, which is not exact; set pack_as_bytes: true there"
         raise Refused(Code.BODY_MALFORMED, words)

@@ -15,7 +15,7 @@ from policy_service.ext_authz.keys import folded
 from policy_service.ext_authz.refusal import Code, Refused
 
 MODEL = "model"
-_STEP = re.compile(r"(?P<key>[\w\-]+)(?P<list>\[(?:(?P<where>[\w\-]+)=(?P<value>[\w\-.]+))?\])?", re.ASCII)
+_STEP = re.compile(r"(?P<key>[\w\-]+)(?P<list>\[(?:(?P<where>[\w\-]+)=(?P<value>[\w\-.:]+))?\])?", re.ASCII)
 
 
 class Role(Enum):
@@ -46,13 +46,14 @@ class Condition(NamedTuple):
 class Node:
     """A point of a body: what a text there is for, the keys to look at in an object, the elements of a list."""
 
-    __slots__ = ("children", "elements", "has_to_be_there", "required_keys", "role", "similar")
+    __slots__ = ("children", "elements", "has_to_be_there", "required_keys", "role", "similar", "whole")
 
     def __init__(self) -> None:
         self.role: Role | None = None
         self.has_to_be_there = False
         self.children: dict[str, Node] = {}
         self.elements: dict[Condition | None, Node] = {}
+        self.whole = False  # all elements count, so it has to be a list
         self.required_keys: tuple[str, ...] = ()
         self.similar: frozenset[str] = frozenset()
 
@@ -81,7 +82,8 @@ def tree(required: Iterable[str], others: Iterable[tuple[Role, str]], refused_ke
     for place in required:
         _add(root, Role.OTHER if "=" in place else Role.ASKED, place, required=True)
     asked = root.children.setdefault(MODEL, Node())
-    asked.role = Role.ASKED
+    if asked.role is not Role.REFUSED:
+        asked.role = Role.ASKED
     for key in refused_keys:
         if key not in root.children:
             _add(root, Role.REFUSED, key, required=False)
@@ -104,6 +106,7 @@ def _add(root: Node, role: Role, place: str, *, required: bool) -> None:
                 every.children.setdefault(condition.key, Node())  # a key like it is no way around the condition
                 node = node.elements.setdefault(condition, Node())
             else:
+                node.whole = True
                 node = every
     node.role = role
     if steps[-1]["list"]:
@@ -124,6 +127,8 @@ def walk(node: Node, value: Any, where: str = "the body", listed: bool = False) 
             raise Refused(Code.MODEL_MISSING, f"{where} is empty; name a model there")
         for at, element in enumerate(value):
             yield from _walk_element(node, element, f"{where}[{at}]")
+    elif isinstance(value, str) and node.elements and not node.whole:
+        return  # such as the `input` of Responses: a list, some of whose elements count, or a text
     elif node.role is not None or node.children or node.elements:
         raise Refused(Code.MODEL_MALFORMED, f"{where} is not what it has to be; see the documentation of the API")
 

@@ -91,11 +91,10 @@ class AuthorizationService:
 
     def _match(self, http: HttpRequest, target: Target) -> Matched:
         table = self._settings.table
-        upgrade = bool(http.upgrade)
+        upgrade = "upgrade" in http.headers
         matched = table.find(http.method, upgrade, target.path)
-        if http.upgrade not in ("", "websocket") or (
-            matched is None and table.find(http.method, not upgrade, target.path)
-        ):
+        other_protocol = upgrade and http.headers["upgrade"].lower() != "websocket"
+        if other_protocol or (matched is None and table.find(http.method, not upgrade, target.path)):
             words = "requests of this kind are " + ("no WebSocket" if upgrade else "WebSockets only")
             raise Refused(Code.WRONG_UPGRADE, words)
         if matched is None and "%" in target.path:

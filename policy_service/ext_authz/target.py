@@ -13,6 +13,7 @@ MODEL = "model"
 # RFC 3986 without `;`, which some servers cut a segment at. No empty segment.
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)+")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
+_OVERRIDES = ("_method", "$httpmethod", "$httpheaders")  # of Rails and PHP frameworks, of Google's front ends
 _QUERY = re.compile(r"[!-~]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -52,6 +53,12 @@ def _model(query: str) -> str | None:
     model: str | None = None
     for parameter in query.split("&"):
         name, _, value = (decoded(part.replace("+", " "), Code.MALFORMED_QUERY) for part in parameter.partition("="))
+        if name.lower() in _OVERRIDES:
+            raise Refused(
+                Code.METHOD_OVERRIDE, f"the query's parameter {name} may ask for something else; leave it out"
+            )
+        if "%" in name:
+            raise Refused(Code.MALFORMED_QUERY, "the query has a parameter that is encoded twice; encode it once")
         if name == MODEL:
             if model is not None:
                 raise Refused(Code.REPEATED_KEY, "the query has `model` twice; give it once")

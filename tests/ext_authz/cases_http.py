@@ -132,7 +132,7 @@ _PATH_CASES = (
     *_paths("unknown_route", {"OPTIONS": CHAT}, method="OPTIONS"),
     *_paths("unknown_route", {"HEAD": CHAT}, method="HEAD"),
     *_paths("unknown_route", {"GET": "/v1/embeddings"}, method="GET"),
-    *_paths("unknown_route", {"a method of one's own": CHAT}, method="CHAT"),
+    *_paths("unknown_route", {"a method of one's own": CHAT}, method="CHAT", envoy=["a method of one's own"]),
     *_paths("unknown_route", {"a method in small letters": CHAT}, method="post", envoy=["a method in small letters"]),
 )
 
@@ -237,6 +237,15 @@ _QUERY_CASES = (
         "",
     ),
     *_queries(
+        "method_override",
+        {
+            "another method": "_method=DELETE",
+            "Google's method": "x=1&$httpMethod=GET",
+            "Google's headers": "%24httpHeaders=x",
+        },
+        "",
+    ),
+    *_queries(
         "malformed_query",
         {
             "a semicolon": "x=1;model=evil",
@@ -244,6 +253,7 @@ _QUERY_CASES = (
             "a byte that is no UTF-8": "model=%FF",
             "a percent sign with one digit": "model=gpt%2",
             "a percent sign without digits": "mod%zzel=evil",
+            "a name encoded twice": "mod%2565l=evil",
             "a space": "x= ",
             "a letter that is not ASCII": "x=ä",
             "a fragment": "x=1#model",
@@ -367,6 +377,22 @@ _OTHER_HEADERS = (
     ),
 )
 
+_OTHER_HEADERS += tuple(
+    _headers(
+        "field_refused",
+        {
+            name: (TYPE, (name, "evil"))
+            for name in (
+                "x-ms-oai-image-generation-deployment",
+                "azureml-model-deployment",
+                "x-litellm-model",
+                "model-override",
+            )
+        },
+        "",
+    )
+)
+
 
 def _upgrades(code: str, method: str, path: str, headers: Pairs, what: str, route: str = "") -> Case:
     return Case(f"upgrade: {what}", method, path, headers, b"", (), code, route, envoy=True)
@@ -384,6 +410,7 @@ _WEBSOCKETS = (
     _upgrades("wrong_upgrade", "GET", "/v1/realtime?model=evil", (), "realtime without one"),
     _upgrades("wrong_upgrade", "POST", CHAT, UPGRADE, "a chat completion"),
     _upgrades("wrong_upgrade", "GET", "/v1/models", UPGRADE, "a list"),
+    _upgrades("wrong_upgrade", "GET", "/v1/models", (("upgrade", ""),), "to nothing"),
     _upgrades(
         "wrong_upgrade", "GET", "/v1/realtime?model=evil", (("connection", "Upgrade"), ("upgrade", "h2c")), "to HTTP/2"
     ),

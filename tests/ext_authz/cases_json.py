@@ -479,4 +479,58 @@ _PLACES = (
     ),
 )
 
-JSON_CASES: tuple[Case, ...] = (*_PARSERS, *_MODELS, *_KEYS, *_REFUSED, *_PLACES)
+_IN_THE_INPUT = (
+    *json_cases(
+        RESPONSES_ROUTE,
+        "tools in the input",
+        {
+            "model": "gpt-4o",
+            "input": [
+                {"role": "user", "content": "Hello"},
+                {"type": "additional_tools", "tools": [{"type": "image_generation", "model": "one"}, {"model": "two"}]},
+                {"type": "tool_search_output", "tools": [{"type": "image_generation", "model": "three"}]},
+            ],
+        },
+        ("gpt-4o", "one", "two", "three"),
+        RESPONSES,
+    ),
+    *_bodies(
+        "model_missing",
+        RESPONSES,
+        RESPONSES_ROUTE,
+        {
+            f"image tool without model in {kind}": {
+                "model": "gpt-4o",
+                "input": [{"type": kind, "tools": [{"type": "image_generation"}]}],
+            }
+            for kind in ("additional_tools", "tool_search_output")
+        },
+    ),
+    *_bodies(
+        "similar_key",
+        RESPONSES,
+        RESPONSES_ROUTE,
+        {"an item's Type": {"model": "gpt-4o", "input": [{"Type": "additional_tools", "tools": []}]}},
+    ),
+    *_bodies(
+        "model_missing",
+        CHAT,
+        CHAT_ROUTE,
+        {
+            f"a tool without model: {kind}": {"model": "gpt-4o", "tools": [{"type": f"openrouter:{kind}", **more}]}
+            for kind, more in (
+                ("advisor", {}),
+                ("subagent", {"parameters": {}}),
+                ("image_generation", {"parameters": None}),
+            )
+        },
+    ),
+    *_bodies(
+        "field_refused",
+        CHAT,
+        CHAT_ROUTE,
+        {"a tool of many models": {"model": "gpt-4o", "tools": [{"type": "openrouter:fusion"}]}},
+    ),
+)
+
+JSON_CASES: tuple[Case, ...] = (*_PARSERS, *_MODELS, *_KEYS, *_REFUSED, *_PLACES, *_IN_THE_INPUT)

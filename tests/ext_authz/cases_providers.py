@@ -62,11 +62,11 @@ _OPENAI = (
             "tools": [
                 {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {}}}}},
                 {"type": "openrouter:advisor", "parameters": {"model": OPUS}},
-                {"type": "openrouter:fusion", "parameters": {"model": GEMINI, "analysis_models": [FLASH, HAIKU]}},
+                {"type": "openrouter:image_generation", "parameters": {"model": IMAGE}},
             ],
             "plugins": [{"id": "web"}, {"id": "judge", "model": MINI}],
         },
-        (GPT, OPUS, GEMINI, FLASH, HAIKU, MINI),
+        (GPT, OPUS, IMAGE, MINI),
         CHAT[0],
     ),
     *json_cases(
