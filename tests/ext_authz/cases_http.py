@@ -410,7 +410,7 @@ _WEBSOCKETS = (
     _upgrades("wrong_upgrade", "GET", "/v1/realtime?model=evil", (), "realtime without one"),
     _upgrades("wrong_upgrade", "POST", CHAT, UPGRADE, "a chat completion"),
     _upgrades("wrong_upgrade", "GET", "/v1/models", UPGRADE, "a list"),
-    _upgrades("wrong_upgrade", "GET", "/v1/models", (("upgrade", ""),), "to nothing"),
+    _upgrades("wrong_upgrade", "GET", "/v1/models/evil", (("upgrade", ""),), "to nothing"),
     _upgrades(
         "wrong_upgrade", "GET", "/v1/realtime?model=evil", (("connection", "Upgrade"), ("upgrade", "h2c")), "to HTTP/2"
     ),
