@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from policy_service.ext_authz.refusal import Code, Refused
 
 MAX_DEPTH = 100
+MAX_VALUES = 400_000  # of a kind; an embedding of as many tokens as OpenAI takes has 300,000 numbers
 MAX_NUMBER_CHARACTERS = 64
 MAX_KEY_CHARACTERS = 1_000
 _SURROGATE = re.compile(r"\\u[dD]")
@@ -19,7 +20,9 @@ def parse_json(body: bytes) -> Any:
     """The value. Numbers become 0: none is ever looked at. Raises Refused."""
     try:
         text = body.decode()
-        value = _DECODER.decode(text)
+        if max(text.count("["), (text.count('"') - text.count('\\"')) // 2) > MAX_VALUES:
+            raise _too_many()
+        value = _Strictly().decoder.decode(text)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()  # fails when a half of a pair stands alone
     except RecursionError:
@@ -32,29 +35,44 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Refused(Code.REPEATED_KEY, f"the key {twice[:100]!r} is twice in one object; give it once")
-    for key in made:
-        if len(key) > MAX_KEY_CHARACTERS:
-            raise _malformed(f"a key is longer than {MAX_KEY_CHARACTERS} characters")
-    return made
+class _Strictly:
+    """What the decoder of one body calls for objects and numbers; lists and texts were counted before."""
 
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+        self.decoder = json.JSONDecoder(
+            object_pairs_hook=self._object,
+            parse_int=self._number,
+            parse_float=self._number,
+            parse_constant=_constant,
+        )
 
-def _number(text: str) -> int:
-    if len(text) > MAX_NUMBER_CHARACTERS or not isfinite(float(text)):
-        raise _malformed(f"a number is longer than {MAX_NUMBER_CHARACTERS} characters or out of range")
-    return 0
+    def _count(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise _too_many()
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self._count(1 + len(pairs))
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise Refused(Code.REPEATED_KEY, f"the key {twice[:100]!r} is twice in one object; give it once")
+        for key in made:
+            if len(key) > MAX_KEY_CHARACTERS:
+                raise _malformed(f"a key is longer than {MAX_KEY_CHARACTERS} characters")
+        return made
+
+    def _number(self, text: str) -> int:
+        self._count(1)
+        if len(text) > MAX_NUMBER_CHARACTERS or not isfinite(float(text)):
+            raise _malformed(f"a number is longer than {MAX_NUMBER_CHARACTERS} characters or out of range")
+        return 0
 
 
 def _constant(text: str) -> NoReturn:
     raise _malformed(f"{text} is no JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_constant)
 
 
 def _check_depth(value: Any) -> None:
@@ -77,3 +95,7 @@ def _malformed(words: str) -> Refused:
 
 def _too_deep() -> Refused:
     return Refused(Code.BODY_TOO_DEEP, f"the body nests deeper than {MAX_DEPTH} levels; flatten it")
+
+
+def _too_many() -> Refused:
+    return Refused(Code.BODY_TOO_LARGE, f"the body has more than {MAX_VALUES} values; send less at once")

@@ -10,8 +10,9 @@ from policy_service.ext_authz.keys import folded
 from policy_service.ext_authz.refusal import Code, Refused
 
 MODEL = "model"
-# RFC 3986 without `;`, which some servers cut a segment at. No empty segment.
-_PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)+")
+# RFC 3986 without `;`, which some servers cut a segment at, and without `!`, which Envoy writes for a byte that is not
+# UTF-8. No empty segment.
+_PATH = re.compile(r"(?:/[A-Za-z0-9\-._~$&'()*+,=:@%]+)+")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
 _OVERRIDES = ("_method", "$httpmethod", "$httpheaders")  # of Rails and PHP frameworks, of Google's front ends
 _QUERY = re.compile(r"[!-~]*")
@@ -60,6 +61,10 @@ def _model(query: str) -> str | None:
         if "%" in name:
             raise Refused(Code.MALFORMED_QUERY, "the query has a parameter that is encoded twice; encode it once")
         if name == MODEL:
+            if "!" in parameter:
+                raise Refused(
+                    Code.MALFORMED_QUERY, "the query's model has a `!` or a byte that is not UTF-8; encode it"
+                )
             if model is not None:
                 raise Refused(Code.REPEATED_KEY, "the query has `model` twice; give it once")
             model = value
