@@ -129,12 +129,16 @@ def gateway(
     *,
     version: str = "1.39",
     folder: Path = ROOT,
+    waits: bool = True,
 ) -> Iterator[Gateway]:
     """Envoy with a configuration of clients/envoy/, changed by `edit`, in front of an upstream of its own.
 
-    `service`: where the policy service is. `folder`: where relative names of files start.
+    `service`: where the policy service is. `folder`: where relative names of files start. `waits`: for every decision,
+    however long it takes on a busy machine; otherwise as long as the configuration says.
     """
     configuration = shipped(name)
+    if waits:
+        wait(configuration)
     edit(configuration)
     with serving_upstream() as upstream:
         addresses = {POLICY_SERVICE: service, UPSTREAM: upstream.target}
@@ -155,6 +159,11 @@ def filter_of(configuration: Any, name: str) -> Any:
 
 def ext_authz(configuration: Any) -> Any:
     return filter_of(configuration, "envoy.filters.http.ext_authz")
+
+
+def wait(configuration: Any) -> None:
+    """Makes Envoy wait for every decision."""
+    ext_authz(configuration)["grpc_service"]["timeout"] = f"{LIMIT_S}s"
 
 
 def cluster(configuration: Any, name: str) -> Any:
