@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from policy_service.domain.names import requested_model_problem
-from policy_service.ext_authz.http import HttpRequest
+from policy_service.ext_authz.http_request import HttpRequest
 from policy_service.ext_authz.json_body import parse_json
 from policy_service.ext_authz.multipart_body import parse_multipart
 from policy_service.ext_authz.places import Named, Role, walk

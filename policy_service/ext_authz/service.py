@@ -13,7 +13,7 @@ from policy_service.errors import Unavailable
 from policy_service.ext_authz.answer import Allowed, Denied, answer
 from policy_service.ext_authz.asked import Asked, read_asked
 from policy_service.ext_authz.bodies import Kind
-from policy_service.ext_authz.http import HttpRequest, read_http
+from policy_service.ext_authz.http_request import HttpRequest, read_http
 from policy_service.ext_authz.refusal import Code, Refused
 from policy_service.ext_authz.routes import Access, Matched
 from policy_service.ext_authz.settings import Settings
