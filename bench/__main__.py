@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.report import machine
 from bench.running import run
 
-MEASUREMENTS = ("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local")
+MEASUREMENTS = ("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local", "ext_authz")
 RESULTS = Path(__file__).with_name("results.md")
 HEADING = """# Measurements
 

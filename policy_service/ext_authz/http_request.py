@@ -53,7 +53,8 @@ def read_http(http: pb.AttributeContext.HttpRequest, max_body_bytes: int) -> Htt
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> dict[str, str]:
     if not http.HasField("header_map"):
-        return {name.lower(): value for name, value in http.headers.items()}
+        sent = http.headers
+        return {name.lower(): sent[name] for name in sent}
     if http.headers:
         raise Refused(Code.MALFORMED_HEADER, "the gateway sends the headers twice, as text and as bytes")
     headers: dict[str, str] = {}

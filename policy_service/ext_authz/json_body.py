@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -13,24 +14,31 @@ MAX_DEPTH = 100
 MAX_VALUES = 400_000  # of a kind; an embedding of as many tokens as OpenAI takes has 300,000 numbers
 MAX_NUMBER_CHARACTERS = 64
 MAX_KEY_CHARACTERS = 1_000
-_SURROGATE = re.compile(r"\\u[dD]")
+_SURROGATE = re.compile(rb"\\u[dD]")
 
 
 def parse_json(body: bytes) -> Any:
     """The value. Numbers become 0: none is ever looked at. Raises Refused."""
     try:
         text = body.decode()
-        if max(text.count("["), (text.count('"') - text.count('\\"')) // 2) > MAX_VALUES:
+        if len(text) > MAX_VALUES and max(text.count("["), (text.count('"') - text.count('\\"')) // 2) > MAX_VALUES:
             raise _too_many()
-        value = _Strictly().decoder.decode(text)
-        if _SURROGATE.search(text):
+        strictly = _Strictly()
+        value = json.loads(
+            text,
+            object_pairs_hook=strictly.object,
+            parse_int=strictly.number,
+            parse_float=strictly.number,
+            parse_constant=_constant,
+        )
+        if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()  # fails when a half of a pair stands alone
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
         reason = f" ({error.msg} at character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
         raise _malformed(f"the body is not JSON in UTF-8{reason}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH:
+    if strictly.objects + text.count("[") > MAX_DEPTH:
         _check_depth(value)
     return value
 
@@ -40,31 +48,26 @@ class _Strictly:
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
-        self.decoder = json.JSONDecoder(
-            object_pairs_hook=self._object,
-            parse_int=self._number,
-            parse_float=self._number,
-            parse_constant=_constant,
-        )
+        self.objects = 0
 
     def _count(self, values: int) -> None:
         self._left -= values
         if self._left < 0:
             raise _too_many()
 
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         self._count(1 + len(pairs))
+        self.objects += 1
         made = dict(pairs)
         if len(made) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
             raise Refused(Code.REPEATED_KEY, f"the key {twice[:100]!r} is twice in one object; give it once")
         for key in made:
             if len(key) > MAX_KEY_CHARACTERS:
                 raise _malformed(f"a key is longer than {MAX_KEY_CHARACTERS} characters")
         return made
 
-    def _number(self, text: str) -> int:
+    def number(self, text: str) -> int:
         self._count(1)
         if len(text) > MAX_NUMBER_CHARACTERS or not isfinite(float(text)):
             raise _malformed(f"a number is longer than {MAX_NUMBER_CHARACTERS} characters or out of range")

@@ -17,6 +17,7 @@ from policy_service.ext_authz.refusal import Code, Refused
 from policy_service.ext_authz.routes import Access, Route
 from policy_service.ext_authz.words import decision_code, decision_words
 
+NO_ROUTE = Route(name="")
 ROUTE_ALLOWED = "ROUTE_ALLOWED"  # no model was asked for
 
 
@@ -24,7 +25,7 @@ class Dossier:
     """What is known of a request so far; all of it goes into Envoy's dynamic metadata."""
 
     def __init__(self, denied_status: int) -> None:
-        self.route = Route(name="")
+        self.route = NO_ROUTE
         self.headers: Iterable[str] = ()  # the names of the request's
         self.facts: dict[str, Any] = {"allowed": False}
         self._denied_status = denied_status
