@@ -96,10 +96,10 @@ class Server:
         if self._credentials is not None:
             poller = self._tasks.supervise("credentials", partial(self._follow_credentials, seen))
             self._stack.push_async_callback(cancel, poller)
-        servers: list[grpc.aio.Server] = []
-        self._stack.push_async_callback(self._drain, servers, role)
         authorization = AuthorizationService(role.source, settings)
         self._stack.callback(authorization.close)
+        servers: list[grpc.aio.Server] = []
+        self._stack.push_async_callback(self._drain, servers, role)
         for listener in self._config.listeners:
             self._listen(servers, listener, role, authorization)
         for server in servers:

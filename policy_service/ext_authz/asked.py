@@ -17,6 +17,7 @@ from policy_service.ext_authz.target import Target, decoded
 
 _JSON = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=(?P<charset>\"?[^\s\";,]+\"?)[ \t]*)?", re.IGNORECASE)
 _MULTIPART = re.compile(r"multipart/form-data\b", re.IGNORECASE)
+_BEFORE_MODELS = re.compile(r"(?:(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/)?")
 _UTF8 = re.compile(r'"?utf-?8"?', re.IGNORECASE)
 
 
@@ -27,6 +28,7 @@ class Asked(NamedTuple):
     primary: str
 
 
+MAX_MODELS = 100
 NOTHING = Asked((), "")
 
 
@@ -39,35 +41,38 @@ class Vocabulary(NamedTuple):
 
 def read_asked(http: HttpRequest, target: Target, matched: Matched, vocabulary: Vocabulary) -> Asked:
     """The models that a request of this route asks for. Raises Refused."""
-    route = matched.route
-    named = list(_in_body(http, route))
-    if route.access is not Access.MODELS:
+    named = list(_in_body(http, matched.route))
+    outside = _outside(http, target, matched, vocabulary)
+    if matched.route.access is not Access.MODELS:
+        if named or outside:
+            words = "a request of this kind uses no model, and has one; an upstream could use it: leave it out"
+            raise Refused(Code.FIELD_REFUSED, words)
         return NOTHING
-    fixed = _fixed(http, target, matched, vocabulary)
-    fixed += [name.text for name in named if name.role is Role.ASKED and not name.listed]
-    required = fixed + [name.text for name in named if name.role is Role.ASKED and name.listed]
-    if not required:
+    if matched.route.model_in_query and target.model is None:
+        raise Refused(Code.MODEL_MISSING, "the query's parameter `model` is missing; name the model")
+    single = outside + [name.text for name in named if name.role is Role.ASKED and not name.listed]
+    asked = single + [name.text for name in named if name.role is Role.ASKED and name.listed]
+    if not asked:
         raise Refused(Code.MODEL_MISSING, "the request names no model; name one")
-    if fixed and len(set(required)) > 1:
-        words = "path, query, headers and body name different models; name one"
-        raise Refused(Code.MODELS_DISAGREE, words)
+    if single and len(set(asked)) > 1:
+        raise Refused(Code.MODELS_DISAGREE, "path, query, headers and body name different models; name one")
     others = [_stored(name.text, vocabulary) if name.role is Role.STORED else name.text for name in named]
-    models = tuple(dict.fromkeys(required + others))
+    models = tuple(dict.fromkeys(asked + others))
+    if len(models) > MAX_MODELS:
+        raise Refused(Code.BODY_TOO_LARGE, f"the request names more than {MAX_MODELS} models; send less at once")
     for model in models:
         problem = requested_model_problem(model)
         if problem:
             raise Refused(Code.MODEL_MALFORMED, f"the model {model[:256]!r} {problem}")
-    return Asked(models, required[0] if len(set(required)) == 1 else "")
+    return Asked(models, asked[0] if len(set(asked)) == 1 else "")
 
 
-def _fixed(http: HttpRequest, target: Target, matched: Matched, vocabulary: Vocabulary) -> list[str]:
-    """What is named outside of the body. All of it has to be one model."""
-    fixed = [] if matched.model is None else [_in_path(matched.model)]
+def _outside(http: HttpRequest, target: Target, matched: Matched, vocabulary: Vocabulary) -> list[str]:
+    """What is named in path, query and headers. All of it has to be one model."""
+    found = [] if matched.model is None else [_in_path(matched.model)]
     if target.model is not None:
-        fixed.append(target.model)
-    elif matched.route.query:
-        raise Refused(Code.MODEL_MISSING, "the query's parameter `model` is missing; name the model")
-    return fixed + [http.headers[name] for name in vocabulary.headers if name in http.headers]
+        found.append(target.model)
+    return found + [http.headers[name] for name in vocabulary.headers if name in http.headers]
 
 
 def _in_path(segment: str) -> str:
@@ -88,17 +93,17 @@ def _in_body(http: HttpRequest, route: Route) -> Iterator[Named]:
 
 
 def _stripped(text: str, up_to: str) -> str:
-    """`x` of a resource's name `publishers/p/models/x`; what looks otherwise stays as it is."""
-    _, found, model = text.partition(up_to)
-    return model if found and "/" not in model else text
+    """`x` of a resource's name, such as `publishers/p/models/x`; what looks otherwise stays as it is."""
+    before, found, model = text.partition(up_to)
+    return model if found and "/" not in model and _BEFORE_MODELS.fullmatch(before) else text
 
 
 def _parsed(http: HttpRequest, route: Route) -> object:
     _check_encoding(http)
     content_type = http.headers.get("content-type", "")
     found = _JSON.fullmatch(content_type)
-    if found and Body.JSON in route.body:
-        if found["charset"] and not _UTF8.fullmatch(found["charset"]):
+    if Body.JSON in route.body and (found or route.any_content_type):
+        if found and found["charset"] and not _UTF8.fullmatch(found["charset"]):
             raise Refused(Code.WRONG_CHARSET, f"the charset {found['charset']} is not taken; send UTF-8")
         value = parse_json(http.body)
         if not isinstance(value, dict):

@@ -25,25 +25,28 @@ class Kind(Enum):
     IDENTITY = auto()  # nobody is known to ask
     REQUEST = auto()  # the request cannot be judged
     NO_ANSWER = auto()  # there is no decision
+    FAULT = auto()  # ours
 
 
 _OPENAI_TYPES = {
     Kind.IDENTITY: "authentication_error",
     Kind.REQUEST: "invalid_request_error",
     Kind.NO_ANSWER: "service_unavailable",
+    Kind.FAULT: "server_error",
 }
 _ANTHROPIC_TYPES = {
     Kind.DECISION: "permission_error",
     Kind.IDENTITY: "authentication_error",
     Kind.REQUEST: "invalid_request_error",
     Kind.NO_ANSWER: "overloaded_error",
+    Kind.FAULT: "api_error",
 }
 _GEMINI_STATUSES = {Kind.IDENTITY: "UNAUTHENTICATED", Kind.NO_ANSWER: "UNAVAILABLE"}
 _BEDROCK_TYPES = {Kind.NO_ANSWER: "ServiceUnavailableException"}
 
 
 def _openai(kind: Kind, code: str, message: str, status: int) -> dict[str, Any]:
-    param = "model" if kind is Kind.DECISION else None
+    param = "model" if code.endswith("_model_access_denied") else None
     return {"error": {"message": message, "type": _OPENAI_TYPES.get(kind, code), "param": param, "code": code}}
 
 

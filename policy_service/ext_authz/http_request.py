@@ -11,15 +11,18 @@ from policy_service.ext_authz.refusal import Code, Refused
 
 PARTIAL_BODY = "x-envoy-auth-partial-body"  # Envoy's own, added for us
 # With these some upstreams take another method or path than the one in the request line.
-OVERRIDES = (
+_OVERRIDES = (
     *("x-http-method-override", "x-http-method", "x-method-override"),
     *("x-original-url", "x-rewrite-url", "x-original-method"),
 )
-# With these some upstreams take models that are not seen here: Azure OpenAI's images, Azure ML, LiteLLM, Onwards.
-ELSEWHERE = (
-    *("x-ms-oai-image-generation-deployment", "azureml-model-deployment"),
-    *("x-litellm-model", "model-override"),
+# With these some upstreams take models that are not seen here: Azure OpenAI's images, Azure ML, LiteLLM, Onwards, the
+# Inference Extension of the Gateway API and llm-d, Portkey, Vercel, Helicone.
+_MODELS = (
+    *("x-ms-oai-image-generation-deployment", "azureml-model-deployment", "x-litellm-model", "model-override"),
+    *("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite", "x-gateway-destination-endpoint"),
+    *("x-portkey-config", "ai-model-id", "ai-language-model-id", "helicone-fallbacks"),
 )
+REFUSED_HEADERS = dict.fromkeys(_OVERRIDES, Code.METHOD_OVERRIDE) | dict.fromkeys(_MODELS, Code.FIELD_REFUSED)
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -36,12 +39,10 @@ class HttpRequest(NamedTuple):
 def read_http(http: pb.AttributeContext.HttpRequest, max_body_bytes: int) -> HttpRequest:
     """The request. Raises Refused."""
     request = HttpRequest(http.method, http.path, _headers(http), http.raw_body)
-    for name in OVERRIDES:
-        if name in request.headers:
-            raise Refused(Code.METHOD_OVERRIDE, f"the header {name} may ask for something else; leave it out")
-    for name in ELSEWHERE:
-        if name in request.headers:
-            raise Refused(Code.FIELD_REFUSED, f"the header {name} names a model that is not seen here; leave it out")
+    for name in request.headers:
+        code = REFUSED_HEADERS.get(dashed(name))
+        if code is not None:
+            raise Refused(code, f"with the header {name} an upstream may do something else; leave it out")
     if http.body:
         words = "the gateway sends the body as text, which is not exact; set pack_as_bytes: true there"
         raise Refused(Code.BODY_MALFORMED, words)
@@ -49,6 +50,11 @@ def read_http(http: pb.AttributeContext.HttpRequest, max_body_bytes: int) -> Htt
         raise Refused(Code.BODY_TOO_LARGE, f"the body is larger than {max_body_bytes} bytes; send less at once")
     _check_complete(request, http.size)
     return request
+
+
+def dashed(header: str) -> str:
+    """Another name's spelling to an upstream that speaks CGI or WSGI, where `x_y` and `x-y` are one."""
+    return header.replace("_", "-")
 
 
 def _headers(http: pb.AttributeContext.HttpRequest) -> dict[str, str]:

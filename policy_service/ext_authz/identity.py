@@ -74,6 +74,8 @@ def pattern_problem(pattern: str) -> str | None:
         return "needs {team} once and may have {user} once; other braces have no meaning"
     if not all(parts[2:-1:2]):
         return "needs something between {team} and {user}"
+    if not any(parts[::2]):
+        return "needs something besides {team}, or everything would be a team"
     if pattern.startswith("spiffe://") and not re.match(r"spiffe://[a-z0-9._\-]+/", pattern):
         return "needs a trust domain: spiffe://acme.example/..."
     return None

@@ -13,6 +13,9 @@ _HEADER = re.compile(r"([A-Za-z\-]+):[ \t]*(.*)")
 _DISPOSITION = re.compile(r'form-data((?:[ \t]*;[ \t]*[a-z]+\*?=(?:"[^"\\]*"|[^\s";,]+))+)[ \t]*', re.IGNORECASE)
 _PARAMETER = re.compile(r';[ \t]*([a-z]+\*?)=(?:"([^"\\]*)"|([^\s";,]+))', re.IGNORECASE)
 _PLAIN_TEXT = re.compile(r'text/plain(?:[ \t]*;[ \t]*charset="?utf-?8"?)?', re.IGNORECASE)
+_NAME = re.compile(r"[\w.\-]{1,100}(?:\[[\w.\-]{0,100}\]){0,5}", re.ASCII)
+_ENDS = (b"--", b"--\r\n", b"--\r\n\r\n")  # the last is that of older clients in JavaScript
+MAX_PARTS = 1_000
 _PLAIN_TRANSFER = ("7bit", "8bit", "binary")
 
 FILE: Final = object()  # the value of a part that is a file
@@ -21,10 +24,12 @@ FILE: Final = object()  # the value of a part that is a file
 def parse_multipart(body: bytes, content_type: str) -> dict[str, object]:
     """Texts, or FILE, by the field's name. Raises Refused."""
     delimiter = b"\r\n--" + _boundary(content_type)
+    if body.count(delimiter[2:]) > MAX_PARTS:
+        raise Refused(Code.BODY_TOO_LARGE, f"the multipart body has more than {MAX_PARTS} parts; send less at once")
     before, *parts = (b"\r\n" + body).split(delimiter)
     after = parts.pop() if parts else b""
     # A delimiter that is not at the start of a line would be one for a parser that takes other ends of lines.
-    if before or after not in (b"--", b"--\r\n") or body.count(delimiter[2:]) != len(parts) + 1:
+    if before or after not in _ENDS or body.count(delimiter[2:]) != len(parts) + 1:
         raise _malformed("the multipart body is not cut by its boundary, or goes on before or after it")
     fields: dict[str, object] = {}
     for part in parts:
@@ -53,8 +58,10 @@ def _part(part: bytes) -> tuple[str, object]:
     headers = _part_headers(head[2:])
     parameters = _disposition(headers.pop("content-disposition", ""))
     name = parameters.pop("name", None)
-    if not name:
-        raise _malformed("a part of the multipart body has no name")
+    if not name or not _NAME.fullmatch(name):
+        raise _malformed("a part of the multipart body has no name, or one that is read in several ways")
+    if name.lower() == "_method":
+        raise Refused(Code.METHOD_OVERRIDE, f"the field {name} may ask for something else; leave it out")
     if headers.pop("content-transfer-encoding", "binary").lower() not in _PLAIN_TRANSFER:
         raise Refused(Code.BODY_ENCODED, f"the field {name!r} is encoded; send it as it is")
     if parameters:

@@ -34,6 +34,7 @@ class Code(StrEnum):
     FIELD_REFUSED = "field_refused"
     UNKNOWN_STORED_MODEL = "unknown_stored_model"
     ALIAS_NOT_REWRITTEN = "alias_not_rewritten"
+    TOO_MANY_LARGE_BODIES = "too_many_large_bodies"
     INTERNAL = "internal"
 
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 import yaml
 
 from policy_service.ext_authz.bodies import Api
-from policy_service.ext_authz.places import MODEL, Role, place_problem, tree
+from policy_service.ext_authz.keys import MODEL
+from policy_service.ext_authz.places import Role, place_problem, tree
 from policy_service.ext_authz.routes import CAPTURED_MODEL, Access, Body, Route, path_problem
 from policy_service.yaml_messages import Reader, line_of
 
@@ -18,7 +19,7 @@ Nodes = Mapping[str, yaml.Node]  # the values of a mapping, by key
 
 _KEYS = (
     *("name", "api", "methods", "path", "access", "body", "query", "required", "optional", "stored", "refused"),
-    *("strip_up_to", "upgrade", "obeys_policy_model", "because"),
+    *("any_content_type", "strip_up_to", "upgrade", "obeys_policy_model", "because"),
 )
 _PLACES = {"optional": Role.OTHER, "stored": Role.STORED, "refused": Role.REFUSED}
 _METHOD = re.compile(r"[A-Z]+")
@@ -61,12 +62,13 @@ class RouteReader(Reader):
             paths=self._texts(nodes, "path", where, path_problem),
             access=self._choice(nodes, "access", where, Access, Access.MODELS),
             body=self._bodies(nodes, where),
-            query=bool(self._texts(nodes, "query", where, _query_problem)),
+            model_in_query=bool(self._texts(nodes, "query", where, _query_problem)),
             places=tree(
                 filter(_is_place, places["required"]),
                 ((role, place) for key, role in _PLACES.items() for place in places[key] if _is_place(place)),
                 refused_keys,
             ),
+            any_content_type=self._flag(nodes, "any_content_type", where),
             strip_up_to=self._text(nodes, "strip_up_to", where),
             upgrade=self._flag(nodes, "upgrade", where),
             obeys_policy_model=self._flag(nodes, "obeys_policy_model", where),
@@ -100,8 +102,11 @@ class RouteReader(Reader):
         return bool(self.boolean(nodes[key], f"{where}: {key}")) if key in nodes else False
 
     def _choice(self, nodes: Nodes, key: str, where: str, kind: type[_E], default: _E) -> _E:
-        texts = self._texts(nodes, key, where, lambda text: _choice_problem(text, kind))
-        return kind(texts[0]) if len(texts) == 1 and texts[0] in list(kind) else default
+        text = self.text(nodes[key], f"{where}: {key}") if key in nodes else None
+        if text is None or text in list(kind):
+            return default if text is None else kind(text)
+        self.problem(line_of(nodes[key]), f"{where}: {key}", _choice_problem(text, kind) or "")
+        return default
 
     def _bodies(self, nodes: Nodes, where: str) -> tuple[Body, ...]:
         texts = self._texts(nodes, "body", where, lambda text: _choice_problem(text, Body))
@@ -133,12 +138,14 @@ def _contradictions(route: Route, *, names_models: bool) -> list[str]:
     problems = []
     if route.access is Access.MODELS:
         in_path = all(CAPTURED_MODEL.search(path) for path in route.paths)
-        if not (names_models or route.query or in_path):
+        if not (names_models or route.model_in_query or in_path):
             problems.append("says nowhere where the model is; give `{model}` in path, query or required")
         if Body.ANY in route.body:
             problems.append("has access: models and a body that is not read; give json or multipart")
         if names_models and Body.NONE in route.body:
             problems.append("has required places in a body that may be empty; give body: json or multipart")
+    if len(route.body) > 1 and Body.ANY in route.body:
+        problems.append("has body: any beside another; a body is read, or it is not")
     if route.upgrade and route.body != (Body.NONE,):
         problems.append("is an upgrade, which has no body; leave body out")
     if route.because and route.access is not Access.DENIED:

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from policy_service.ext_authz.bodies import Api
-from policy_service.ext_authz.places import MODEL, Node, tree
+from policy_service.ext_authz.keys import MODEL
+from policy_service.ext_authz.places import Node, tree
 
 # `{}`: one segment, `{model}`: one segment that is the model, `{model+}`: the rest of the path that is the model
 CAPTURED_MODEL = re.compile(r"\{model\+?\}")
@@ -39,7 +40,7 @@ class Body(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A kind of request. `query`: the parameter `model` names the model. `places`: where the body does."""
+    """A kind of request. `places`: where the body names models."""
 
     name: str
     api: Api = Api.OPENAI
@@ -47,7 +48,8 @@ class Route:
     paths: tuple[str, ...] = ()
     access: Access = Access.MODELS
     body: tuple[Body, ...] = (Body.NONE,)
-    query: bool = False
+    model_in_query: bool = False
+    any_content_type: bool = False
     places: Node = NOWHERE
     strip_up_to: str = ""
     upgrade: bool = False
@@ -76,6 +78,7 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
+        self._kinds = sorted({(method, route.upgrade) for route in self.routes for method in route.methods})
         self._literal: dict[tuple[str, bool, str], Route] = {}
         # What a path begins with is compared first, which is much faster than to try the pattern.
         self._captures: dict[tuple[str, bool], list[tuple[str, re.Pattern[str], Route]]] = {}
@@ -102,3 +105,12 @@ class RouteTable:
             if found:
                 return Matched(route, found.groupdict().get(MODEL))
         return None
+
+    def api_of(self, target: str) -> Api:
+        """Whose error bodies a client expects who calls this path, with or without a query; a guess."""
+        path = target.partition("?")[0]
+        for method, upgrade in self._kinds:
+            matched = self.find(method, upgrade, path)
+            if matched is not None:
+                return matched.route.api
+        return Api.OPENAI

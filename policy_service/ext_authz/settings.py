@@ -130,6 +130,8 @@ class _SettingsReader(RouteReader):
                 problem = _header_problem(text)
             if problem:
                 self.problem(line_of(nodes[key]), f"{path}.{key}", problem)
+        if texts.get("team") and texts.get("team") == texts.get("user"):
+            self.problem(line_of(node), path, "has the same name for team and user")
         return None if self.problems else source.make({key: text for key, text in texts.items() if text})
 
     def _number_in(self, top: Nodes, key: str, least: int, most: int, default: int) -> int:

@@ -12,6 +12,7 @@ from policy_service.domain.source import Reading
 from policy_service.ext_authz.answer import POLICY_HEADERS, Allowed, Denied
 from policy_service.ext_authz.asked import Asked
 from policy_service.ext_authz.bodies import Kind
+from policy_service.ext_authz.http_request import dashed
 from policy_service.ext_authz.identity import Identity
 from policy_service.ext_authz.refusal import Code, Refused
 from policy_service.ext_authz.routes import Access, Route
@@ -26,6 +27,7 @@ class Dossier:
 
     def __init__(self, denied_status: int) -> None:
         self.route = NO_ROUTE
+        self.api = NO_ROUTE.api
         self.headers: Iterable[str] = ()  # the names of the request's
         self.facts: dict[str, Any] = {"allowed": False}
         self._denied_status = denied_status
@@ -33,12 +35,12 @@ class Dossier:
     def deny(self, kind: Kind, code: str, message: str, *, reason: str = "", status: int = 0) -> Denied:
         """The request ends. `reason`: where it is not the code."""
         self.facts["reason"] = reason or code
-        return Denied(kind, code, message, status or self._denied_status, self.route.api, self.facts)
+        return Denied(kind, code, message, status or self._denied_status, self.api, self.facts)
 
     def allow(self, reason: str, set_headers: dict[str, str]) -> Allowed:
         """The request goes on; headers with a name of ours are ours."""
         self.facts |= {"allowed": True, "reason": reason}
-        spoofed = [name for name in self.headers if name.startswith(POLICY_HEADERS) and name not in set_headers]
+        spoofed = [name for name in self.headers if dashed(name).startswith(POLICY_HEADERS) and name not in set_headers]
         return Allowed(set_headers, spoofed, self.facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -26,6 +26,7 @@ from tests.envoy.stage import (
     cluster,
     code,
     ext_authz,
+    filter_of,
     gateway,
     policy_headers,
     running_service,
@@ -196,25 +197,47 @@ def test_more_checks_than_the_circuit_breaker_lets_wait(name: str) -> None:
         assert [code(answer) for answer in waiting] == [MEMBER_CODE]
 
 
-@pytest.mark.parametrize("name", [CLOSED, OPEN])
-def test_more_large_bodies_than_the_service_reads_at_once(name: str) -> None:
-    objects = ",".join(['{"a":{}}'] * 70_000)  # takes a while to read
-    body = b'{"messages": [%b], "model": "o1-pro"}' % objects.encode()
-    count = 30
+LARGE = b'{"messages": [%b], "model": "o1-pro"}' % ",".join(['{"a":{}}'] * 70_000).encode()  # takes a while to read
+SUPPORT = ("callum.reid", "dina.haddad", "emeka.obi", "freja.lund", "giulia.ricci", "hugo.martin")
 
-    def ask(started: Gateway) -> Answer:
-        return started.envoy.request("POST", CHAT, [SAM, JSON], body)
 
-    with acme() as service, gateway(name, service.target) as started, ThreadPoolExecutor(count) as pool:
+def with_keys(configuration: Any) -> None:
+    """More of the team have keys."""
+    credentials = filter_of(configuration, "envoy.filters.http.api_key_auth")["credentials"]
+    credentials += [{"key": f"key-of-{user}", "client": f"support/{user}@acme.example"} for user in SUPPORT]
+
+
+def at_once(name: str, keys: Sequence[str], count: int) -> list[Answer]:
+    """The answers to so many large requests, all of which are there before the first is looked at."""
+
+    def ask(started: Gateway, number: int) -> Answer:
+        key = ("authorization", f"Bearer {keys[number % len(keys)]}")
+        return started.envoy.request("POST", CHAT, [key, JSON], LARGE)
+
+    with (
+        acme() as service,
+        gateway(name, service.target, with_keys) as started,
+        ThreadPoolExecutor(count) as pool,
+    ):
         service.freeze()
-        asked = [pool.submit(ask, started) for _ in range(count)]
+        asked = [pool.submit(ask, started, number) for number in range(count)]
         started.envoy.wait_for("cluster.policy_service.upstream_rq_active", count)
         service.thaw()
-        answers = [future.result() for future in asked]
-    decided = [answer for answer in answers if answer.status == 403]
-    assert decided
-    assert {code(answer) for answer in decided} == {TEAM_CODE}
-    rest = [answer for answer in answers if answer.status != 403]
+        return [future.result() for future in asked]
+
+
+@pytest.mark.parametrize("name", [CLOSED, OPEN])
+def test_one_caller_with_many_large_bodies_is_denied(name: str) -> None:
+    """Also where Envoy fails open: nobody gets through by being too much."""
+    answers = at_once(name, ["example-key-of-sam"], 20)
+    assert {answer.status for answer in answers} == {403, 429}
+    assert {code(answer) for answer in answers} == {TEAM_CODE, "too_many_large_bodies"}
+
+
+@pytest.mark.parametrize("name", [CLOSED, OPEN])
+def test_more_large_bodies_than_the_service_reads_at_once(name: str) -> None:
+    answers = at_once(name, [f"key-of-{user}" for user in SUPPORT], 4 * len(SUPPORT))
+    rest = [answer for answer in answers if answer.status not in (403, 429)]
     assert rest
     if name == CLOSED:
         assert all(is_no_decision(answer, from_the_service=True) for answer in rest)

@@ -233,7 +233,15 @@ _QUERY_CASES = (
             "%4Dodel": "%4Dodel=evil",
             "model[]": "model[]=evil",
             "model[0]": "model%5B0%5D=evil",
+            "model[x]": "model[x]=evil",
+            "[model]": "%5Bmodel%5D=evil",
+            "mo-del": "mo-del=evil",
         },
+        "",
+    ),
+    *_queries(
+        "field_refused",
+        {"a deployment": "deployment_id=evil", "an engine": "x&engine=evil", "Azure's deployment": "deployment=evil"},
         "",
     ),
     *_queries(
@@ -242,6 +250,7 @@ _QUERY_CASES = (
             "another method": "_method=DELETE",
             "Google's method": "x=1&$httpMethod=GET",
             "Google's headers": "%24httpHeaders=x",
+            "Google's body": "$ct=application/x-protobuf&$req=AAAA",
         },
         "",
     ),
@@ -254,6 +263,7 @@ _QUERY_CASES = (
             "a percent sign with one digit": "model=gpt%2",
             "a percent sign without digits": "mod%zzel=evil",
             "a name encoded twice": "mod%2565l=evil",
+            "too long": "x=" + "y" * 8_192,
             "a space": "x= ",
             "a letter that is not ASCII": "x=ä",
             "a fragment": "x=1#model",
@@ -289,8 +299,7 @@ _QUERY_CASES = (
         UPGRADE,
         b"",
         (),
-        "model_missing",
-        "openai.realtime",
+        "field_refused",
     ),
 )
 
@@ -374,6 +383,28 @@ _OTHER_HEADERS = (
             )
         },
         "",
+    ),
+    *_headers("method_override", {"x_http_method_override": (TYPE, ("x_http_method_override", "GET"))}, "", envoy=True),
+    Case(
+        "header: a model for a list",
+        "GET",
+        "/v1/models",
+        (("x-ai-eg-model", "evil"),),
+        b"",
+        (),
+        "field_refused",
+        "openai.models.list",
+    ),
+    Case(
+        "query: a model for a list", "GET", "/v1/models?model=evil", (), b"", (), "field_refused", "openai.models.list"
+    ),
+    *json_cases(
+        "openai.chat.completions.update",
+        "with a model",
+        {"model": "evil", "messages": []},
+        (),
+        "/v1/chat/completions/x",
+        refusal="field_refused",
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.ext_authz.cases_shape import JSON, Case, json_cases
+from tests.ext_authz.cases_shape import JSON, UPGRADE, Case, json_cases, multipart_cases
 
 CHAT, CHAT_ROUTE = "/v1/chat/completions", "openai.chat.completions"
 RESPONSES, RESPONSES_ROUTE = "/v1/responses", "openai.responses"
@@ -221,10 +221,148 @@ _KEYS = (
 _EVERYWHERE = ("user_config", "router_settings_override", "model_list", "context_window_fallbacks")
 _EVERYWHERE += ("content_policy_fallbacks", "target_model_names", "preset", "route", "engine", "deployment_id")
 _EVERYWHERE += ("custom_llm_provider", "api_base", "base_url", "headers", "extra_headers", "extra_body")
+_EVERYWHERE += ("lora_path", "tensorzero::variant_name")
+# These, too, but where a route reads them.
+_READ_BY_SOME: Mapping[str, object] = {
+    "models": [{"model": "evil"}],
+    "fallbacks": [{"model": "evil"}],
+    "plugins": [{"id": "fusion"}],
+}
+# What could name models again in an object of `fallbacks`.
+_AGAIN = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "extra_body", "deployment_id")
+_AGAIN += ("custom_llm_provider", "tools")
+_COUNT_CLAUDE = "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict"
 
 _REFUSED = (
     *_bodies("field_refused", CHAT, CHAT_ROUTE, {key: {"model": "gpt-4o", key: {"a": "evil"}} for key in _EVERYWHERE}),
     *_bodies("field_refused", MESSAGES, MESSAGES_ROUTE, {key: {"model": "x", key: "evil"} for key in _EVERYWHERE[:4]}),
+    *_bodies(
+        "field_refused",
+        CHAT,
+        CHAT_ROUTE,
+        {key: {"model": "gpt-4o", key: value} for key, value in _READ_BY_SOME.items()},
+    ),
+    *(
+        case
+        for path, route in (
+            ("/v1/moderations", "openai.moderations"),
+            ("/v1/images/edits", "openai.images.edits"),
+            ("/v1/videos", "openai.videos"),
+            ("/v1/realtime/sessions", "openai.realtime.sessions"),
+            ("/openai/deployments/x/embeddings", "azure.deployments"),
+            (GEMINI.replace("gemini", "x"), GEMINI_ROUTE),
+            ("/v1beta/openai/chat/completions", "gemini.openai"),
+            ("/v1/projects/p/locations/l/publishers/google/models/x:generateContent", "vertex.generate"),
+            ("/v1/projects/p/locations/l/endpoints/openapi/chat/completions", "vertex.openai"),
+            ("/v2/chat", "cohere.chat"),
+            ("/v2/embed", "cohere.embed"),
+        )
+        for case in _bodies("field_refused", path, route, {key: {"model": "x", key: ["x"]} for key in _READ_BY_SOME})
+    ),
+    *_bodies(
+        "field_refused",
+        BATCHES,
+        BATCHES_ROUTE,
+        {
+            f"{key} in params": {"requests": [{"params": {"model": "x", key: ["x"]}}]}
+            for key in (*_EVERYWHERE, "models", "plugins")
+        },
+    ),
+    *(
+        case
+        for path, route, body in (
+            (_COUNT_CLAUDE, "vertex.anthropic.count_tokens", lambda fallback: {"model": "x", "fallbacks": [fallback]}),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/x:rawPredict",
+                "vertex.predict",
+                lambda fallback: {"fallbacks": [fallback]},
+            ),
+            ("/model/x/invoke", "bedrock.invoke", lambda fallback: {"fallbacks": [fallback]}),
+            (
+                CONVERSE,
+                CONVERSE_ROUTE,
+                lambda fallback: {"additionalModelRequestFields": {"fallbacks": [fallback]}},
+            ),
+            (
+                "/model/x/count-tokens",
+                "bedrock.count_tokens",
+                lambda fallback: {"input": {"converse": {"additionalModelRequestFields": {"fallbacks": [fallback]}}}},
+            ),
+            (
+                BATCHES,
+                BATCHES_ROUTE,
+                lambda fallback: {"requests": [{"params": {"model": "x", "fallbacks": [fallback]}}]},
+            ),
+        )
+        for case in _bodies(
+            "field_refused", path, route, {f"{key} in a fallback": body({"model": "x", key: ["x"]}) for key in _AGAIN}
+        )
+    ),
+    *_bodies(
+        "field_refused",
+        "/v1/realtime/client_secrets",
+        "openai.realtime.client_secrets",
+        {"models of the session": {"session": {"model": "gpt-realtime", "models": ["evil"]}}},
+    ),
+    *(
+        case
+        for path, route in (
+            ("/v1beta/cachedContents", "gemini.cachedContents"),
+            ("/v1/projects/p/locations/l/cachedContents", "vertex.cachedContents"),
+        )
+        for case in _bodies(
+            "field_refused",
+            path,
+            route,
+            {
+                f"ranking: {store}, {config}": {
+                    "model": "models/gemini",
+                    "tools": [{"retrieval": {store: {config: {"ranking": {"llmRanker": {"modelName": "evil"}}}}}}],
+                }
+                for store in ("vertexRagStore", "vertex_rag_store")
+                for config in ("ragRetrievalConfig", "rag_retrieval_config")
+            },
+        )
+    ),
+    *_bodies(
+        "field_refused",
+        COUNT,
+        COUNT_ROUTE,
+        {
+            f"{key}: {request}, {config}": {request: {config: {key: {"manualMode": {"modelName": "evil"}}}}}
+            for request in ("generateContentRequest", "generate_content_request")
+            for config in ("generationConfig", "generation_config")
+            for key in ("routingConfig", "modelConfig")
+        },
+    ),
+    *_bodies(
+        "similar_key",
+        COUNT,
+        COUNT_ROUTE,
+        {
+            key: {"generateContentRequest": {"generationConfig": {key: {}}}}
+            for key in ("routing_config", "model_config")
+        },
+    ),
+    *_bodies(
+        "field_refused",
+        VERTEX,
+        "vertex.generate",
+        {key: {key: {"model": "models/evil"}} for key in ("generateContentRequest", "generate_content_request")},
+    ),
+    *(
+        case
+        for route, path, codes in (
+            ("openai.images.edits", "/v1/images/edits", ("model_malformed", "similar_key", "similar_key")),
+            (
+                "azure.deployments.multipart",
+                "/openai/deployments/x/images/edits",
+                ("field_refused", "similar_key", "similar_key"),
+            ),
+        )
+        for field, code in zip(("svg", "svg[model]", "svg.model"), codes, strict=True)
+        for case in multipart_cases(route, f"the field {field}", {"model": "x", field: "evil"}, (), path, refusal=code)
+    ),
     *_bodies(
         "field_refused",
         CHAT,
@@ -242,6 +380,12 @@ _REFUSED = (
                 ],
             },
         },
+    ),
+    *_bodies(
+        "field_refused",
+        MESSAGES,
+        MESSAGES_ROUTE,
+        {f"{key} in a fallback": {"model": "x", "fallbacks": [{"model": "x", key: ["x"]}]} for key in _AGAIN},
     ),
     *_bodies(
         "field_refused",
@@ -533,4 +677,64 @@ _IN_THE_INPUT = (
     ),
 )
 
-JSON_CASES: tuple[Case, ...] = (*_PARSERS, *_MODELS, *_KEYS, *_REFUSED, *_PLACES, *_IN_THE_INPUT)
+_IN_MESSAGES = (
+    *_bodies(
+        "model_malformed",
+        MESSAGES,
+        MESSAGES_ROUTE,
+        {
+            "a tool's model in messages is a list": {
+                "model": "x",
+                "messages": [{"content": [{"tool": {"definition": {"model": ["evil"]}}}]}],
+            }
+        },
+    ),
+    *_bodies(
+        "similar_key",
+        MESSAGES,
+        MESSAGES_ROUTE,
+        {
+            "Messages": {"model": "x", "Messages": []},
+            "Content": {"model": "x", "messages": [{"Content": [{"tool": {"definition": {"model": "evil"}}}]}]},
+            "toolChanges": {"model": "x", "messages": [{"content": [{"toolChanges": []}]}]},
+            "Definition": {"model": "x", "messages": [{"content": [{"tool": {"Definition": {"model": "evil"}}}]}]},
+        },
+    ),
+    *_bodies(
+        "unknown_stored_model",
+        BATCHES,
+        BATCHES_ROUTE,
+        {"stored prompt that is unknown": {"requests": [{"params": {"model": "x", "prompt_id": "pmpt_unknown"}}]}},
+    ),
+)
+
+# What makes things that models are used with later, or names the model where it is not read.
+_NOT_KNOWN = (
+    *(
+        Case(f"path: {path} is not known", "POST", path, (("content-type", JSON),), b"{}", (), "unknown_route", "")
+        for path in (
+            "/openai/v1/conversations",
+            "/v1/conversations/conv_1",
+            "/v1/conversations/conv_1/items",
+            "/v1/vector_stores",
+            "/v1/vector_stores/vs_1/search",
+            "/v1/vector_stores/vs_1/files",
+            "/v1/uploads",
+            "/v1/uploads/upload_1/complete",
+        )
+    ),
+    Case(
+        "path: realtime of Azure, whose query names the deployment",
+        "GET",
+        "/openai/realtime?api-version=2025-04-01-preview",
+        UPGRADE,
+        b"",
+        (),
+        "unknown_route",
+        "",
+    ),
+)
+
+JSON_CASES: tuple[Case, ...] = (
+    *(*_PARSERS, *_MODELS, *_KEYS, *_REFUSED, *_PLACES, *_IN_THE_INPUT, *_IN_MESSAGES, *_NOT_KNOWN),
+)

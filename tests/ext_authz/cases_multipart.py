@@ -68,9 +68,20 @@ MULTIPART_CASES: tuple[Case, ...] = (
             "Model": _headed('form-data; name="Model"'),
             "MODEL": _headed('form-data; name="MODEL"'),
             "model[]": _headed('form-data; name="model[]"'),
-            "model in single quotes": _headed("form-data; name='model'"),
+            "model[x]": _headed('form-data; name="model[x]"'),
         },
     ),
+    *_bodies(
+        "body_malformed",
+        {
+            "model in single quotes": _headed("form-data; name='model'"),
+            "model as RFC 2047 encodes it": _headed('form-data; name="=?UTF-8?Q?model?="'),
+            "model in brackets": _headed('form-data; name="[model]"'),
+            "a name of 200 letters": _headed(f'form-data; name="{"x" * 200}"'),
+        },
+    ),
+    *_bodies("method_override", {"another method": multipart(part("model", "gpt-4o"), part("_method", "DELETE"))}),
+    *_bodies("body_too_large", {"a thousand parts": multipart(*(part(f"x{number}", "") for number in range(1_001)))}),
     *_bodies("model_missing", {"no model": multipart(FILE), "no parts": multipart()}),
     *_bodies(
         "field_refused",

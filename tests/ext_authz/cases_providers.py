@@ -20,11 +20,24 @@ CONTENTS = [{"role": "user", "parts": [{"text": "Hello"}]}]
 ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": OPUS}
 FUNCTION = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {"model": {}}}}
 PAINTER = {"type": "image_generation", "model": IMAGE}
+VECTOR = {"type": "image_generation", "model": IMAGE, "svg": {"model": "svg-model"}}
+# Anthropic's tools that are defined, or changed, within the messages. Texts stand beside what is looked at.
+TOLD = [
+    {"role": "user", "content": "Hello"},
+    {"role": "user", "content": ["text", {"type": "text", "text": "Hello"}]},
+    {"role": "system", "content": [{"type": "tool_addition", "tool": {"definition": {"name": "a", "model": "told"}}}]},
+    {"role": "system", "content": [{"tool_changes": [{"tool": {"definition": {"name": "b", "model": "changed"}}}]}]},
+]
 
 CHAT = ("/v1/chat/completions", "/openai/v1/chat/completions")
 RESPONSES = ("/v1/responses", "/openai/v1/responses")
 RESPONSES_SIDE = ("/v1/responses/compact", "/v1/responses/input_tokens")
 RESPONSES_SIDE += ("/openai/v1/responses/compact", "/openai/v1/responses/input_tokens")
+RESPONSES_SIDE += ("/openai/responses?api-version=2025-04-01-preview", "/openai/responses/compact")
+RESPONSES_SIDE += ("/openai/responses/input_tokens",)
+CONVERSATION = ("", "/items", "/items/msg_1")
+VECTOR_STORE = ("", "/files", "/files/file-1", "/files/file-1/content", "/file_batches/b1", "/file_batches/b1/files")
+OPENAI_VERSIONS = ("/v1", "/openai/v1")
 MESSAGES = ("/v1/messages", "/anthropic/v1/messages")
 COUNT_TOKENS = ("/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens")
 BATCHES = ("/v1/messages/batches", "/anthropic/v1/messages/batches")
@@ -70,6 +83,9 @@ _OPENAI = (
         CHAT[0],
     ),
     *json_cases(
+        "openai.chat.completions", "svg of a tool", {"model": GPT, "tools": [VECTOR]}, (GPT, IMAGE, "svg-model"), *CHAT
+    ),
+    *json_cases(
         "openai.chat.completions",
         "embeddings of one's own data",
         {
@@ -105,6 +121,25 @@ _OPENAI = (
     ),
     *json_cases(
         "openai.responses",
+        "svg of a tool",
+        {"model": GPT, "input": HELLO, "tools": [VECTOR]},
+        (GPT, IMAGE, "svg-model"),
+        *RESPONSES,
+        "/openai/responses",
+    ),
+    *(
+        case
+        for kind in ("additional_tools", "tool_search_output")
+        for case in json_cases(
+            "openai.responses",
+            f"svg of a tool in {kind}",
+            {"model": GPT, "input": [{"type": kind, "tools": [VECTOR]}]},
+            (GPT, IMAGE, "svg-model"),
+            RESPONSES[0],
+        )
+    ),
+    *json_cases(
+        "openai.responses",
         "stored prompt",
         {"model": GPT, "prompt": {"id": "pmpt_known", "variables": {"model": "text"}}, "moderation": {"model": "omni"}},
         (GPT, MINI, "omni"),
@@ -118,6 +153,20 @@ _OPENAI = (
         (IMAGE,),
         "/v1/images/generations",
         "/openai/v1/images/generations",
+    ),
+    *json_cases(
+        "openai.images.generations",
+        "svg",
+        {"model": IMAGE, "prompt": "A cat", "svg": {"model": "svg-model"}},
+        (IMAGE, "svg-model"),
+        "/v1/images/generations",
+    ),
+    *json_cases(
+        "openai.images.edits",
+        "svg",
+        {"model": IMAGE, "images": [], "svg": {"model": "svg-model"}},
+        (IMAGE, "svg-model"),
+        "/v1/images/edits",
     ),
     *multipart_cases(
         "openai.images.edits",
@@ -248,9 +297,10 @@ _OPENAI = (
                 "model": "gpt-realtime",
                 "prompt": {"id": "pmpt_known"},
                 "audio": {"input": {"transcription": {"model": WHISPER}}},
+                "tools": [{"type": "function", "name": "f"}, {"type": "x", "model": "side"}],
             }
         },
-        ("gpt-realtime", MINI, WHISPER),
+        ("gpt-realtime", MINI, WHISPER, "side"),
         "/v1/realtime/client_secrets",
         "/v1/realtime/translations/client_secrets",
         "/openai/v1/realtime/client_secrets",
@@ -258,8 +308,12 @@ _OPENAI = (
     *json_cases(
         "openai.realtime.sessions",
         "",
-        {"model": "gpt-realtime", "input_audio_transcription": {"model": WHISPER}},
-        ("gpt-realtime", WHISPER),
+        {
+            "model": "gpt-realtime",
+            "input_audio_transcription": {"model": WHISPER},
+            "tools": [{"type": "x", "model": "side"}],
+        },
+        ("gpt-realtime", WHISPER, "side"),
         "/v1/realtime/sessions",
     ),
     *json_cases(
@@ -278,7 +332,7 @@ _OPENAI = (
         "/openai/v1/realtime/calls",
         refusal="route_denied",
     ),
-    *bare_cases("openai.models.list", "", "GET", (), "/v1/models", "/openai/v1/models"),
+    *bare_cases("openai.models.list", "", "GET", (), "/v1/models", "/openai/v1/models", "/openai/models"),
     *bare_cases(
         "openai.models",
         "",
@@ -286,11 +340,14 @@ _OPENAI = (
         ("ft:gpt-4o:acme::1",),
         "/v1/models/ft:gpt-4o:acme::1",
         "/openai/v1/models/ft:gpt-4o:acme::1",
+        "/openai/models/ft:gpt-4o:acme::1?api-version=2024-10-21",
     ),
     *bare_cases("openai.models", "with slashes", "GET", ("meta/llama/3",), "/v1/models/meta/llama/3"),
     *bare_cases("openai.models", "encoded", "GET", ("meta/llama 3",), "/v1/models/meta%2Fllama%203"),
     *bare_cases("openai.models", "deleted", "DELETE", (MINI,), f"/v1/models/{MINI}", f"/openai/v1/models/{MINI}"),
-    *multipart_cases("openai.files", "", {"purpose": "user_data"}, (), "/v1/files", "/openai/v1/files"),
+    *multipart_cases(
+        "openai.files", "", {"purpose": "user_data"}, (), "/v1/files", "/openai/v1/files", "/openai/files"
+    ),
     *bare_cases(
         "openai.files.stored",
         "",
@@ -302,6 +359,9 @@ _OPENAI = (
         "/openai/v1/files",
         "/openai/v1/files/file-1",
         "/openai/v1/files/file-1/content",
+        "/openai/files?api-version=2024-10-21",
+        "/openai/files/file-1",
+        "/openai/files/file-1/content",
     ),
     *bare_cases("openai.files.stored", "deleted", "DELETE", (), "/v1/files/file-1"),
     *json_cases(
@@ -331,7 +391,7 @@ _OPENAI = (
         "",
         "GET",
         (),
-        "/v1/chat/completions?model=gpt-4o",
+        "/v1/chat/completions?limit=5",
         "/v1/chat/completions/chatcmpl-1",
         "/v1/chat/completions/chatcmpl-1/messages",
     ),
@@ -346,10 +406,37 @@ _OPENAI = (
         "/v1/responses/resp_1/input_items",
         "/openai/v1/responses/resp_1",
         "/openai/v1/responses/resp_1/input_items",
+        "/openai/responses/resp_1",
+        "/openai/responses/resp_1/input_items",
     ),
     *bare_cases("openai.responses.stored", "deleted", "DELETE", (), "/v1/responses/resp_1"),
     *bare_cases(
-        "openai.responses.cancel", "", "POST", (), "/v1/responses/resp_1/cancel", "/openai/v1/responses/resp_1/cancel"
+        "openai.responses.cancel",
+        "",
+        "POST",
+        (),
+        "/v1/responses/resp_1/cancel",
+        "/openai/v1/responses/resp_1/cancel",
+        "/openai/responses/resp_1/cancel",
+    ),
+    *(
+        case
+        for what, method in (("", "GET"), ("deleted", "DELETE"))
+        for route, paths in (
+            (
+                "openai.conversations.stored",
+                [f"{version}/conversations/conv_1{more}" for version in OPENAI_VERSIONS for more in CONVERSATION],
+            ),
+            (
+                "openai.vector_stores.stored",
+                [f"{version}/vector_stores/vs_1{more}" for version in OPENAI_VERSIONS for more in VECTOR_STORE],
+            ),
+            ("openai.uploads.stored", [f"{version}/uploads/upload_1" for version in OPENAI_VERSIONS]),
+        )
+        for case in bare_cases(route, what, method, (), *(paths if method == "GET" else paths[:1]))
+    ),
+    *bare_cases(
+        "openai.vector_stores.stored", "listed", "GET", (), "/v1/vector_stores?limit=2", "/openai/v1/vector_stores"
     ),
 )
 
@@ -371,6 +458,20 @@ _AZURE = (
         },
         (GPT, ADA, MINI),
         f"/openai/deployments/{GPT}/chat/completions",
+    ),
+    *json_cases(
+        "azure.chat.completions",
+        "svg of a tool",
+        {"tools": [VECTOR]},
+        (GPT, IMAGE, "svg-model"),
+        f"/openai/deployments/{GPT}/chat/completions",
+    ),
+    *json_cases(
+        "azure.deployments",
+        "svg",
+        {"prompt": "A cat", "svg": {"model": "svg-model"}},
+        (IMAGE, "svg-model"),
+        f"/openai/deployments/{IMAGE}/images/generations",
     ),
     *json_cases(
         "azure.deployments",
@@ -414,6 +515,21 @@ _ANTHROPIC = (
         (CLAUDE, HAIKU, OPUS),
         *MESSAGES,
         *COUNT_TOKENS,
+    ),
+    *json_cases(
+        "anthropic.messages",
+        "tools in messages",
+        {"model": CLAUDE, "messages": TOLD},
+        (CLAUDE, "told", "changed"),
+        *MESSAGES,
+        *COUNT_TOKENS,
+    ),
+    *json_cases(
+        "anthropic.messages.batches",
+        "tools in messages",
+        {"requests": [{"params": {"model": CLAUDE, "messages": TOLD, "prompt_id": "pmpt_known"}}]},
+        (CLAUDE, "told", "changed", MINI),
+        *BATCHES,
     ),
     *json_cases(
         "anthropic.messages.batches",
@@ -531,19 +647,53 @@ _GEMINI = (
         refusal="route_denied",
     ),
     *json_cases(
-        "gemini.interactions", "", {"model": f"models/{GEMINI}", "input": "Hi"}, (GEMINI,), "/v1beta/interactions"
+        "gemini.interactions",
+        "",
+        {"model": f"models/{GEMINI}", "input": "Hi"},
+        (GEMINI,),
+        "/v1beta/interactions",
+        "/v1/interactions",
     ),
-    *bare_cases("gemini.interactions.stored", "", "GET", (), "/v1beta/interactions/int_1"),
+    *bare_cases("gemini.interactions.stored", "", "GET", (), "/v1beta/interactions/int_1", "/v1/interactions/int_1"),
     *bare_cases("gemini.interactions.stored", "deleted", "DELETE", (), "/v1beta/interactions/int_1"),
-    *bare_cases("gemini.interactions.cancel", "", "POST", (), "/v1beta/interactions/int_1/cancel"),
-    *json_cases("gemini.cachedContents", "", {"model": f"models/{FLASH}"}, (FLASH,), "/v1beta/cachedContents"),
-    *bare_cases("gemini.cachedContents.stored", "", "GET", (), "/v1beta/cachedContents", "/v1beta/cachedContents/c1"),
+    *bare_cases(
+        "gemini.interactions.cancel",
+        "",
+        "POST",
+        (),
+        "/v1beta/interactions/int_1/cancel",
+        "/v1/interactions/int_1/cancel",
+    ),
+    *json_cases(
+        "gemini.cachedContents",
+        "",
+        {"model": f"models/{FLASH}", "tools": [{"googleSearch": {}}]},
+        (FLASH,),
+        "/v1beta/cachedContents",
+        "/v1/cachedContents",
+    ),
+    *bare_cases(
+        "gemini.cachedContents.stored",
+        "",
+        "GET",
+        (),
+        "/v1beta/cachedContents",
+        "/v1beta/cachedContents/c1",
+        "/v1/cachedContents",
+        "/v1/cachedContents/c1",
+    ),
     *bare_cases("gemini.cachedContents.stored", "deleted", "DELETE", (), "/v1beta/cachedContents/c1"),
     *bare_cases("gemini.models.list", "", "GET", (), "/v1beta/models?pageSize=5"),
+    *bare_cases("gemini.models", "", "GET", (GEMINI,), f"/v1beta/models/{GEMINI}"),
     *bare_cases(
-        "gemini.models", "", "GET", (GEMINI,), f"/v1beta/models/{GEMINI}", f"/v1beta/models/{GEMINI}/operations/op1"
+        "gemini.models.operations",
+        "",
+        "GET",
+        (GEMINI,),
+        f"/v1beta/models/{GEMINI}/operations/op1",
+        f"/v1/models/{GEMINI}/operations/op1",
     ),
-    *multipart_cases("gemini.files", "", {}, (), "/upload/v1beta/files", "/v1beta/files"),
+    *multipart_cases("gemini.files", "", {}, (), "/upload/v1beta/files", "/v1beta/files", "/upload/v1/files"),
     *bare_cases("gemini.files", "put", "PUT", (), "/upload/v1beta/files?upload_id=1"),
     *bare_cases("gemini.files.stored", "", "GET", (), "/v1beta/files", "/v1beta/files/f1"),
     *bare_cases("gemini.files.stored", "deleted", "DELETE", (), "/v1beta/files/f1"),
@@ -595,6 +745,20 @@ _VERTEX = (
         {"model": "claude-sonnet-4@20250514", "messages": HELLO, "tools": [ADVISOR]},
         ("claude-sonnet-4@20250514", OPUS),
         f"{VERTEX}/anthropic/models/count-tokens:rawPredict",
+    ),
+    *json_cases(
+        "vertex.anthropic.count_tokens",
+        "fallbacks and tools in messages",
+        {"model": CLAUDE, "messages": TOLD, "fallbacks": [{"model": HAIKU}]},
+        (CLAUDE, "told", "changed", HAIKU),
+        f"{VERTEX}/anthropic/models/count-tokens:rawPredict",
+    ),
+    *json_cases(
+        "vertex.predict",
+        "tools in messages",
+        {"messages": TOLD},
+        (CLAUDE, "told", "changed"),
+        f"{VERTEX}/anthropic/models/{CLAUDE}:rawPredict",
     ),
     *json_cases(
         "vertex.generate",
@@ -678,6 +842,29 @@ _BEDROCK_AND_COHERE = (
         "/model/amazon.nova-pro-v1%3A0/invoke",
         "/model/amazon.nova-pro-v1:0/invoke-with-response-stream",
     ),
+    *json_cases(
+        "bedrock.invoke",
+        "fallbacks and tools in messages",
+        {"messages": TOLD, "fallbacks": [{"model": HAIKU}]},
+        (NOVA, "told", "changed", HAIKU),
+        "/model/amazon.nova-pro-v1%3A0/invoke",
+    ),
+    *(
+        Case(
+            f"bedrock.invoke {what}",
+            "POST",
+            "/model/amazon.nova-pro-v1%3A0/invoke",
+            headers,
+            b'{"tools": [{"model": "side"}]}',
+            (NOVA, "side"),
+            "",
+            "bedrock.invoke",
+        )
+        for what, headers in (
+            ("without a content type", ()),
+            ("bytes", (("content-type", "application/octet-stream"),)),
+        )
+    ),
     *json_cases("bedrock.invoke", "arn", {"messages": HELLO}, (ARN,), f"/model/{ARN_IN_A_PATH}/invoke"),
     *json_cases(
         "bedrock.converse",
@@ -692,6 +879,13 @@ _BEDROCK_AND_COHERE = (
         "",
         {"input": {"converse": {"messages": HELLO, "additionalModelRequestFields": {"tools": [ADVISOR]}}}},
         (NOVA, OPUS),
+        "/model/amazon.nova-pro-v1%3A0/count-tokens",
+    ),
+    *json_cases(
+        "bedrock.count_tokens",
+        "fallbacks",
+        {"input": {"converse": {"additionalModelRequestFields": {"model": "x", "fallbacks": [{"model": HAIKU}]}}}},
+        (NOVA, "x", HAIKU),
         "/model/amazon.nova-pro-v1%3A0/count-tokens",
     ),
     *bare_cases(

@@ -20,7 +20,10 @@ from tests.ext_authz.strict_places import ROOT, Document, same, steps_of, text_o
 from tests.ext_authz.strict_target import Route, decoded, find_route, read_query, split_target
 
 KINDS = ("required", "optional", "stored", "refused")
-OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url")
+ELSEWHERE = (  # where some upstreams look for another model
+    *("x-ms-oai-image-generation-deployment", "azureml-model-deployment", "x-litellm-model", "model-override"),
+)
 
 HttpRequest = AttributeContext.HttpRequest
 Sources = list[set[str]]  # what each place that names the model may be taken for
@@ -159,16 +162,14 @@ def read(http: HttpRequest, headers: Headers, setup: Setup) -> Asked:
     path, query = split_target(http.path)
     parameters = read_query(query)
     route, in_path = find_route(setup.routes, http.method, path)
-    if any(header(headers, name) is not None for name in OVERRIDES):
-        raise Refused("another method in a header")
+    if any(header(headers, name) is not None for name in (*OVERRIDES, *ELSEWHERE)):
+        raise Refused("another method, path or model in a header")
     _check_upgrade(headers, route.get("upgrade", False))
 
     sources: Sources = []
     if in_path is not None:
         in_path = decoded(in_path)
-        if ";" in in_path or "%" in in_path:
-            raise Refused("a semicolon in the model, or encoded twice")
-        sources.append({in_path})
+        sources.append({in_path, in_path.partition(";")[0]})  # some cut a segment there, even after decoding it
     names = _in_body(http, headers, route, setup, sources)
     if route.get("access", "models") != "models":
         return Asked(route, frozenset())
@@ -194,16 +195,16 @@ def _check_upgrade(headers: Headers, wanted: bool) -> None:
         raise Refused("an upgrade to something else")
 
 
-def _in_query(parameters: list[tuple[set[str], set[str]]], route: Route) -> Sources:
+def _in_query(parameters: list[tuple[str, str]], route: Route) -> Sources:
     wanted = route.get("query")
-    sources = []
-    for names, values in parameters:
-        if any("%" in name for name in names):
+    sources: Sources = []
+    for name, value in parameters:
+        if "%" in name:
             raise Refused("a parameter that is encoded twice")
-        for known in {"model", wanted or "model"}:
-            if known in names:
-                sources.append(values)
-            elif any(same(name, known) for name in names):
+        for known in {ROOT, wanted or ROOT}:
+            if name == known:
+                sources.append({value})
+            elif same(name, known):
                 raise Refused("a parameter that some take for another")
     if len(sources) > 1 or (wanted is not None and not sources):
         raise Refused("not one model in the query")

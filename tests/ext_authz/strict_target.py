@@ -45,16 +45,10 @@ def decoded(text: str) -> str:
         raise Refused("percent-encoding that is not UTF-8") from error
 
 
-def read_query(query: str) -> list[tuple[set[str], set[str]]]:
-    """What each parameter's name and value may be taken for: a plus sign is one, or a space."""
-    if not query:
-        return []
-    pairs = [piece.partition("=") for piece in query.split("&")]
-    return [(_either(name), _either(value)) for name, _, value in pairs]
-
-
-def _either(text: str) -> set[str]:
-    return {decoded(text), decoded(text.replace("+", "%20"))}
+def read_query(query: str) -> list[tuple[str, str]]:
+    """Each parameter's name and value, as forms have them: a plus sign is a space."""
+    pairs = [piece.partition("=") for piece in query.split("&")] if query else []
+    return [(decoded(name.replace("+", "%20")), decoded(value.replace("+", "%20"))) for name, _, value in pairs]
 
 
 def find_route(routes: list[Route], method: str, path: str) -> tuple[Route, str | None]:

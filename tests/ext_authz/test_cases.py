@@ -23,6 +23,7 @@ REFUSED = [case for case in (*PROVIDER_CASES, *TRICK_CASES) if case.refusal]
 # Codes of what is no property of a request alone; each has its own test in test_service.py, test_served.py, ...
 ELSEWHERE = {
     *("no_identity", "malformed_identity", "not_configured", "alias_not_rewritten", "internal"),
+    "too_many_large_bodies",
     *("body_truncated", "body_too_large", "malformed_header"),
 }
 

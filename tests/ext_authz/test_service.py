@@ -122,7 +122,9 @@ async def test_denied(authorization: AuthorizationService, asked: tuple[str, str
     team, user, model = asked
     code, message = DECISIONS[asked]
     answer = await ask(authorization, chat({"model": model}, *as_user(team, user)))
-    assert denied(answer) == {"error": {"message": message, "type": code, "param": "model", "code": code}}
+    assert denied(answer) == {
+        "error": {"message": message, "type": code, "param": "model" if "model" in code else None, "code": code}
+    }
     assert (answer.status.code, answer.denied_response.status.code) == (7, 403)
     assert facts(answer)["allowed"] is False
 
@@ -246,7 +248,12 @@ async def test_a_fault_of_ours_opens_nothing(caplog: pytest.LogCaptureFixture) -
     authorization = AuthorizationService(Broken(KeyError("bug")), read_settings(CONFIGURATION, "x.yaml"))
     with caplog.at_level(logging.ERROR):
         answer = await ask(authorization, chat({"model": "gpt-4o"}, *ANN))
-    assert denied(answer)["error"]["code"] == "internal"
+    assert denied(answer)["error"] | {"message": ""} == {
+        "message": "",
+        "type": "server_error",
+        "param": None,
+        "code": "internal",
+    }
     assert "bug" not in str(answer)
     assert "could not be judged" in caplog.text
 
@@ -254,10 +261,26 @@ async def test_a_fault_of_ours_opens_nothing(caplog: pytest.LogCaptureFixture) -
 async def test_large_bodies_are_read_one_after_the_other_and_only_so_many() -> None:
     authorization = service(RECORDS, CONFIGURATION)
     body = json.dumps({"model": "gpt-4o", "messages": ["x" * module.LARGE_BODY_BYTES]}).encode()
-    request = check_request(headers=(*ANN, ("content-type", "application/json")), body=body)
-    checks = [ask(authorization, request) for _ in range(module.MAX_LARGE_BODIES + 3)]
+
+    def large(number: int) -> pb.CheckRequest:
+        who = as_user("jobs", f"job {number}")
+        return check_request(headers=(*who, ("content-type", "application/json")), body=body)
+
+    checks = [ask(authorization, large(number)) for number in range(module.MAX_LARGE_BODIES + 3)]
     answers = await asyncio.gather(*checks)
     assert [answer.status.code for answer in answers] == [0] * module.MAX_LARGE_BODIES + [14] * 3
     assert "too many large requests" in no_answer(answers[-1])["error"]["message"]
+    assert (await ask(authorization, large(1))).status.code == 0
+    authorization.close()
+
+
+async def test_one_caller_has_only_so_many_large_bodies_and_is_denied_more() -> None:
+    """No answer would be what opens a gateway that fails open."""
+    authorization = service(RECORDS, CONFIGURATION)
+    request = chat({"model": "gpt-4o", "messages": ["x" * module.LARGE_BODY_BYTES]}, *ANN)
+    answers = await asyncio.gather(*(ask(authorization, request) for _ in range(module.MAX_LARGE_BODIES_OF_ONE + 1)))
+    assert [answer.status.code for answer in answers] == [0] * module.MAX_LARGE_BODIES_OF_ONE + [7]
+    assert denied(answers[-1])["error"]["code"] == "too_many_large_bodies"
+    assert answers[-1].denied_response.status.code == 429
     assert (await ask(authorization, request)).status.code == 0
     authorization.close()

@@ -26,7 +26,20 @@ class Tree:
 Node = Tree | list["Node"] | str
 
 identifiers = st.sampled_from((*STORED, "pmpt_unknown"))
-names = st.sampled_from((*GOOD, *GOOD, *GOOD, *GOOD, *DENIED, *ALIASES, *MALFORMED))
+names = st.sampled_from((*GOOD, *GOOD, *GOOD, *GOOD, *DENIED, *ALIASES, *ALIASES, *ALIASES, *MALFORMED))
+ODD_NUMBERS = (
+    "-0.0e+1",
+    "1e999",
+    "1e308",
+    "01",
+    ".5",
+    "+1",
+    "0x10",
+    "1" * 64,
+    "1" * 65,
+    "NaN",
+    "-Infinity",
+)
 ODD_LEAVES = (
     "null",
     "null",
@@ -47,17 +60,7 @@ ODD_LEAVES = (
     '[{"model": "evil", "type": "image"}]',
     '[{"type": "image"}, {"type": "image", "model": "gpt-4o"}]',
     '[{"type": ["image"], "model": "evil"}]',
-    "-0.0e+1",
-    "1e999",
-    "1e308",
-    "01",
-    ".5",
-    "+1",
-    "0x10",
-    "1" * 64,
-    "1" * 65,
-    "NaN",
-    "-Infinity",
+    *ODD_NUMBERS,
     "tru",
     "'evil'",
     "evil",
@@ -221,6 +224,17 @@ def _retype(draw: Draw, tree: Tree) -> None:
         tree.pairs[at] = (tree.pairs[at][0], draw(st.sampled_from(ODD_LEAVES)))
 
 
+def _beside(draw: Draw, tree: Tree) -> None:
+    """Something that nobody looks at, oddly written."""
+    key = draw(st.sampled_from(ODD_KEYS))
+    tree.pairs.insert(
+        draw(st.integers(0, len(tree.pairs))), (key, draw(st.sampled_from((*ODD_LEAVES, *ODD_NUMBERS * 3))))
+    )
+
+
+ODD_KEYS = (*['"seed"'] * 9, '"\\ud800"', '"a\tb"', "seed", "'seed'", '""', '"seed":1,"seed"', '"\\u0000"')
+
+
 def _rename(draw: Draw, tree: Tree) -> None:
     """Another model, or none."""
     at = _at(draw, tree)
@@ -237,13 +251,23 @@ def _wrap(draw: Draw, tree: Tree) -> None:
 
 
 def _grow(draw: Draw, tree: Tree) -> None:
-    """One more element in a list: of another kind, or with something missing."""
+    """One more element in a list: another model, another kind, or with something missing."""
     lists = [value for _, value in tree.pairs if isinstance(value, list)]
     if lists:
-        odd = draw(
-            st.sampled_from(("null", "1", "{}", "[]", '"evil"', '"gpt-4o"', '{"model":"evil"}', '{"Model":"x"}'))
-        )
-        lists[0].insert(draw(st.integers(0, len(lists[0]))), odd)
+        chosen = draw(st.sampled_from(lists))
+        element = draw(st.one_of(names.map(text), st.sampled_from(ODD_ELEMENTS)))
+        chosen.insert(draw(st.integers(0, len(chosen))), element)
+
+
+ODD_ELEMENTS = ("null", "1", "{}", "[]", '"evil"', '"fast"', '"gpt-4o"', '{"model":"evil"}', '{"Model":"x"}')
+
+
+def _empty(draw: Draw, tree: Tree) -> None:
+    """A list without elements."""
+    lists = [at for at, (_, value) in enumerate(tree.pairs) if isinstance(value, list)]
+    if lists:
+        at = draw(st.sampled_from(lists))
+        tree.pairs[at] = (tree.pairs[at][0], [])
 
 
 def _drop(draw: Draw, tree: Tree) -> None:
@@ -257,8 +281,10 @@ MUTATIONS = (
     *[_respell] * 3,
     *[_insert] * 3,
     *[_retype] * 2,
+    *[_beside] * 4,
     *[_rename] * 2,
     _wrap,
-    _grow,
+    *[_grow] * 2,
+    *[_empty] * 2,
     _drop,
 )

@@ -32,12 +32,33 @@ def _change(draw: Draw, parts: list[Part]) -> None:
     parts[at] = (head.replace(old, new), content)
 
 
+def _add_header(draw: Draw, parts: list[Part]) -> None:
+    at = draw(st.integers(0, len(parts) - 1))
+    head, content = parts[at]
+    parts[at] = (head + draw(st.sampled_from(HEADERS)), content)
+
+
 def _change_content(draw: Draw, parts: list[Part]) -> None:
     at = draw(st.integers(0, len(parts) - 1))
     head, content = parts[at]
-    odd = st.sampled_from((b"", b"\r\n", b"\n", b"\0", b"\xff", b"\r\n--" + BOUNDARY.encode() + b"X\r\n", b'"'))
+    odd = st.sampled_from(ODD_CONTENTS)
     new = draw(st.one_of(names.map(str.encode), odd))
     parts[at] = (head, content + new if draw(st.booleans()) else new)
+
+
+MARK = b"--" + BOUNDARY.encode()
+ANOTHER = MARK + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\nevil'  # for whom a line ends otherwise
+ODD_CONTENTS = (
+    b"",
+    b"\r\n",
+    b"\0",
+    *[b"\xff"] * 2,
+    b'"',
+    b"\r\n" + MARK + b"X\r\n",
+    b"\n" + ANOTHER,
+    b"\r" + ANOTHER,
+    MARK,
+)
 
 
 def _drop(draw: Draw, parts: list[Part]) -> None:
@@ -87,4 +108,4 @@ CHANGES = (
     ("a.png", "a;b.png"),
     ("a.png", "a"),
 )
-MUTATIONS = (_add, _add, _add, _change, _change, _change_content, _drop)
+MUTATIONS = (*[_add] * 3, *[_change] * 2, *[_add_header] * 2, *[_change_content] * 2, _drop)

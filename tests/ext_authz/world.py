@@ -102,6 +102,8 @@ routes:
      refused: [user_config, "sinks[].config"]}}
   - {{name: acme.batch, api: anthropic, methods: [POST, PUT], path: /acme/batch, body: json,
      required: ["requests[].params.model"], optional: [fallback]}}
+  - {{name: acme.chain, api: cohere, methods: [POST], path: /acme/chain, body: json,
+     required: ["chain[].model", "then[].model"]}}
   - {{name: acme.speech, api: openai, methods: [POST], path: /acme/speech, body: [json, multipart], required: [model],
      optional: [voice_model], refused: [user_config]}}
   - {{name: acme.generate, api: gemini, methods: [POST], path: "/acme/models/{{model}}:generate", body: json,
