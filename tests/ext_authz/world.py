@@ -82,7 +82,7 @@ IDENTITY_SOURCES = {
     "spiffe": 'mtls: {pattern: "spiffe://acme.example/team/{team}/user/{user}"}',
     "dns": 'mtls: {pattern: "{user}.{team}.clients.acme.example"}',
 }
-MAX_BODY_BYTES = 4096
+MAX_BODY_BYTES = 16_384
 HEADERS = ("x-ai-eg-model", "x-gateway-model-name")
 DENIED_STATUS, NO_IDENTITY_STATUS = 403, 401
 
