@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
@@ -113,3 +114,17 @@ async def test_headers_as_bytes(ask: Callable[[pb.CheckRequest], Any]) -> None:
     invalid = check_request(headers=(json_header,), body=body, raw=True)
     invalid.attributes.request.http.header_map.headers.add(key="x-team", raw_value=b"m\xffl")
     assert denied(await ask(invalid))["error"]["code"] == "malformed_identity"
+
+
+async def test_large_bodies_are_still_read_while_the_server_drains(tmp_path: Path) -> None:
+    """A check that is cut off is an error, which opens a gateway that fails open."""
+    config = tmp_path / "ext-authz.yaml"
+    config.write_text(CONFIGURATION)
+    server = await Server.start(Config(listen=Address("127.0.0.1:0"), ext_authz_config=config))
+    request = chat({"model": "gpt-4o", "input": [7] * 300_000}, ML)
+    async with connect(server.addresses[0]) as rpc:
+        checks = [asyncio.ensure_future(AuthorizationStub(rpc.channel).Check(request)) for _ in range(3)]
+        await asyncio.wait(checks, return_when=asyncio.FIRST_COMPLETED)
+        await server.stop()
+        answers = await asyncio.gather(*checks)
+    assert [facts(answer)["reason"] for answer in answers] == ["TEAM_NOT_FOUND"] * 3
