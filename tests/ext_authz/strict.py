@@ -23,6 +23,7 @@ KINDS = ("required", "optional", "stored", "refused")
 OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url")
 ELSEWHERE = (  # where some upstreams look for another model
     *("x-ms-oai-image-generation-deployment", "azureml-model-deployment", "x-litellm-model", "model-override"),
+    *("x-gateway-model-name-rewrite", "x-gateway-destination-endpoint", "x-portkey-config", "helicone-fallbacks"),
 )
 
 HttpRequest = AttributeContext.HttpRequest
@@ -162,7 +163,7 @@ def read(http: HttpRequest, headers: Headers, setup: Setup) -> Asked:
     path, query = split_target(http.path)
     parameters = read_query(query)
     route, in_path = find_route(setup.routes, http.method, path)
-    if any(header(headers, name) is not None for name in (*OVERRIDES, *ELSEWHERE)):
+    if any(name.replace("_", "-") in (*OVERRIDES, *ELSEWHERE) for name, _ in headers):  # one name to CGI and WSGI
         raise Refused("another method, path or model in a header")
     _check_upgrade(headers, route.get("upgrade", False))
 
@@ -171,10 +172,12 @@ def read(http: HttpRequest, headers: Headers, setup: Setup) -> Asked:
         in_path = decoded(in_path)
         sources.append({in_path, in_path.partition(";")[0]})  # some cut a segment there, even after decoding it
     names = _in_body(http, headers, route, setup, sources)
-    if route.get("access", "models") != "models":
-        return Asked(route, frozenset())
     sources += _in_query(parameters, route)
     in_headers = {value for name in setup.model_headers if (value := header(headers, name)) is not None}
+    if route.get("access", "models") != "models":
+        if sources or in_headers:
+            raise Refused("a model where none is used")
+        return Asked(route, frozenset())
     agreed = set.intersection(*sources) if sources else names
     if (sources and not agreed) or in_headers - agreed:
         raise Refused("models disagree")
@@ -226,6 +229,8 @@ def _in_body(http: HttpRequest, headers: Headers, route: Route, setup: Setup, so
     body = _body(http, headers, setup.max_body_bytes)
     first, *parameters = (header(headers, "content-type") or "").split(";")
     match first.strip(" \t").lower():
+        case _ if route.get("any_content_type", False):
+            found, root = _in_json(read_json(body), route, setup)
         case "application/json" if "json" in kinds:
             _check_charset(parameters)
             found, root = _in_json(read_json(body), route, setup)
@@ -233,8 +238,6 @@ def _in_body(http: HttpRequest, headers: Headers, route: Route, setup: Setup, so
             found, root = _in_fields(read_multipart(body, read_boundary(parameters)), route, setup)
         case _:
             raise Refused("another type of content")
-    if route.get("access", "models") != "models":
-        return set()
     mark = route.get("strip_up_to")
     sources += [_stripped(name, mark) for name in root]
     return {text for name in found[0] for text in _stripped(name, mark)} | found[1]
@@ -288,7 +291,7 @@ def _in_json(root: Value, route: Route, setup: Setup) -> Found:
     for place in refused:
         document.refuse(place)
     if route.get("access", "models") != "models":
-        return (set(), set()), []
+        return (set(), set()), document.found(ROOT)
     names = {name for place in required for name in document.found(place, required=True)}
     names |= {name for place in optional for name in document.found(place)}
     ids = [name for place in stored for name in document.found(place)]
@@ -300,7 +303,7 @@ def _in_fields(fields: list[Field], route: Route, setup: Setup) -> Found:
     if any(same(item.name, place) for place in refused for item in fields):
         raise Refused("a field that may not be there")
     if route.get("access", "models") != "models":
-        return (set(), set()), []
+        return (set(), set()), text_of(fields, ROOT)
     names = {name for place in required for name in text_of(fields, place, required=True)}
     names |= {name for place in optional for name in text_of(fields, place)}
     ids = [name for place in stored for name in text_of(fields, place)]

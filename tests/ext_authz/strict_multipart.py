@@ -36,7 +36,7 @@ def read_multipart(body: bytes, boundary: str) -> list[Field]:
     mark = b"--" + boundary.encode()
     # The mark may stand nowhere but where a part begins or the last one ends.
     pieces = body.split(mark)
-    if len(pieces) < 2 or pieces[0] != b"" or pieces[-1] not in (b"--", b"--\r\n"):
+    if len(pieces) < 2 or pieces[0] != b"" or pieces[-1] not in (b"--", b"--\r\n", b"--\r\n\r\n"):
         raise Refused("does not begin and end with the boundary")
     fields = [_read_part(part) for part in pieces[1:-1]]
     if any(field.name.lower() == "_charset_" for field in fields):

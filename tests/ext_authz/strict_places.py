@@ -8,8 +8,9 @@ from tests.ext_authz.strict_json import Object, Refused, Value
 from tests.ext_authz.strict_multipart import Field
 
 ROOT = "model"
+ANY_OBJECT = ("*", "")
 
-Filter = tuple[str, str]  # of the elements of a list those that have a text at a key
+Filter = tuple[str, str]  # of the elements of a list those that have a text at a key; ANY_OBJECT: the objects
 Token = str | Filter | None  # a key; some elements of a list; each of them
 Steps = tuple[Token, ...]
 
@@ -35,8 +36,8 @@ def steps_of(place: str) -> Steps:
         if key:
             steps.append(key)
         if bracket:
-            name, equals, wanted = rest.removesuffix("]").partition("=")
-            steps.append((name, wanted) if equals else None)
+            name, _, wanted = rest.removesuffix("]").partition("=")
+            steps.append((name, wanted) if name else None)
     return tuple(steps)
 
 
@@ -59,7 +60,7 @@ class Document:
             self.known.setdefault(way, set()).add(step)
             self._know((*way, step), rest[1:])
             return
-        if step is not None:
+        if step is not None and step != ANY_OBJECT:
             self.known.setdefault((*way, None), set()).add(step[0])
         self._know((*way, None), rest[1:])
 
@@ -98,6 +99,8 @@ class Document:
         return [element] if isinstance(element, str) else self._found(element, way, (ROOT,), True)
 
     def _is(self, element: Value, way: Steps, wanted: Filter) -> bool:
+        if wanted == ANY_OBJECT:
+            return isinstance(element, Object)
         key, value = wanted
         return self._lookup(element, way, key) == value
 

@@ -49,7 +49,7 @@ def ask(path: str, body: Any = b"", method: str = "POST", **headers: str) -> set
         ("/acme/models/gpt-4o:generate", {"model": "models/gpt-4o"}, {"gpt-4o"}),
         (f"/acme/model/{ARN}", b"", {ARN}),
         ("/acme/eu/model/" + ARN.replace("/", "%2F") + "/invoke", {}, {ARN}),
-        ("/acme/jobs", {"model": 1}, set()),
+        ("/acme/jobs", {"models": ["evil"]}, set()),
         ("/acme/files/f1", b"\xff", set()),
     ],
 )
@@ -99,6 +99,8 @@ def test_finds_the_models(path: str, body: Any, models: set[str]) -> None:
         ("/acme/model/open/../evil", b""),
         ("/acme/model/open/x", {}),
         ("/acme/jobs", {"job": {"model": "gpt-4o"}}),
+        ("/acme/jobs", {"model": "gpt-4o"}),
+        ("/acme/files/f1?model=gpt-4o", b""),
         ("/acme/closed", b""),
         ("/acme/nothing", b""),
     ],

@@ -113,11 +113,15 @@ def check_allowed(answer: CheckResponse, request: CheckRequest, verdict: Verdict
     assert not told
     http = request.attributes.request.http
     sent = {name.lower() for name in (*http.headers, *(header.key for header in http.header_map.headers))}
-    spoofed = {name for name in sent if name.startswith("x-policy-")}
+    spoofed = {name for name in sent if _is_ours(name)}
     removed, names = set(ok.headers_to_remove), set(_headers(ok.headers))
     assert spoofed <= removed | names
     assert not removed & names
-    assert all(name.startswith("x-policy-") for name in removed)
+    assert all(map(_is_ours, removed))
+
+
+def _is_ours(name: str) -> bool:
+    return name.replace("_", "-").startswith("x-policy-")
 
 
 def check_secrets(answer: CheckResponse, request: CheckRequest) -> None:

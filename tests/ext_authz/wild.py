@@ -101,6 +101,8 @@ def _header(draw: Draw, draft: Draft) -> None:
     """One header more, or instead."""
     name, values = draw(st.sampled_from(ODD_HEADERS))
     name = draw(st.sampled_from((*OVERRIDES, *ELSEWHERE))) if name in OVERRIDES else name
+    if name in (*OVERRIDES, *ELSEWHERE) and draw(st.booleans()):
+        name = name.replace("-", "_")
     value = draw(st.sampled_from(values))
     if value == "NAME":
         value = draw(names)
@@ -137,6 +139,7 @@ ODD_HEADERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("x-policy-team", ("other", "ml")),
     ("x-policy-model", ("evil",)),
     ("x-policy-evil", ("yes",)),
+    ("x_policy_team", ("other",)),
     ("x-acme-team", ("open", "ml", "")),
     ("x-acme-user", ("eve", "ann", "")),
     ("accept", ("*/*",)),

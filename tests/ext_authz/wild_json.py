@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from hypothesis import strategies as st
 
-from tests.ext_authz.strict_places import Steps, steps_of
+from tests.ext_authz.strict_places import ANY_OBJECT, Steps, steps_of
 from tests.ext_authz.world import ALIASES, DENIED, GOOD, MALFORMED, PLACES, STORED
 
 Draw = st.DrawFn
@@ -125,10 +125,11 @@ def _put(node: Tree, steps: Steps, leaf: Callable[[], Node], elements: int) -> N
     if not beyond:
         inner += [leaf() for _ in range(elements)]
         return
-    if kind is not None or not inner:
-        inner += [Tree((text(kind[0]), text(kind[1]))) if kind is not None else Tree() for _ in range(elements)]
+    conditional = kind is not None and kind != ANY_OBJECT
+    if conditional or not inner:
+        inner += [Tree((text(kind[0]), text(kind[1]))) if conditional else Tree() for _ in range(elements)]
     for element in inner:
-        if isinstance(element, Tree) and (kind is None or (text(kind[0]), text(kind[1])) in element.pairs):
+        if isinstance(element, Tree) and (not conditional or (text(kind[0]), text(kind[1])) in element.pairs):
             _put(element, beyond, leaf, elements)
 
 
