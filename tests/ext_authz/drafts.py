@@ -112,11 +112,17 @@ def _choice(setup: Setup) -> list[Route]:
 
 
 def _weight(route: Route) -> int:
+    if route.get("access", "models") != "models":
+        return 9 if route.get("body", "none") not in ("none", "any") else 1
     places = sum(len(route.get(kind, ())) for kind in ("required", "optional", "stored"))
-    weight = 1 + 2 * places if route.get("access", "models") == "models" else 1
     # What few routes have is tried as often as what many have.
-    rare = (route["name"].startswith("acme."), "multipart" in route.get("body", ()), "obeys_policy_model" in route)
-    return weight * 3 ** sum(rare)
+    rare = (
+        route["name"].startswith("acme."),
+        "multipart" in route.get("body", ()),
+        "obeys_policy_model" in route,
+        "query" in route,
+    )
+    return min(1 + 2 * places, 9) * 3 ** sum(rare)
 
 
 def _path(draft: Draft, pattern: str, model: str) -> str:

@@ -227,20 +227,24 @@ def _in_body(http: HttpRequest, headers: Headers, route: Route, setup: Setup, so
         _check_empty(http, headers)
         return set()
     body = _body(http, headers, setup.max_body_bytes)
-    first, *parameters = (header(headers, "content-type") or "").split(";")
-    match first.strip(" \t").lower():
-        case _ if route.get("any_content_type", False):
-            found, root = _in_json(read_json(body), route, setup)
-        case "application/json" if "json" in kinds:
-            _check_charset(parameters)
-            found, root = _in_json(read_json(body), route, setup)
-        case "multipart/form-data" if "multipart" in kinds:
-            found, root = _in_fields(read_multipart(body, read_boundary(parameters)), route, setup)
-        case _:
-            raise Refused("another type of content")
+    if route.get("any_content_type", False):
+        found, root = _in_json(read_json(body), route, setup)
+    else:
+        found, root = _in_typed(body, header(headers, "content-type") or "", kinds, route, setup)
     mark = route.get("strip_up_to")
     sources += [_stripped(name, mark) for name in root]
     return {text for name in found[0] for text in _stripped(name, mark)} | found[1]
+
+
+def _in_typed(body: bytes, content_type: str, kinds: list[str], route: Route, setup: Setup) -> Found:
+    first, *parameters = content_type.split(";")
+    match first.strip(" \t").lower():
+        case "application/json" if "json" in kinds:
+            _check_charset(parameters)
+            return _in_json(read_json(body), route, setup)
+        case "multipart/form-data" if "multipart" in kinds:
+            return _in_fields(read_multipart(body, read_boundary(parameters)), route, setup)
+    raise Refused("another type of content")
 
 
 def _stripped(name: str, mark: str | None) -> set[str]:

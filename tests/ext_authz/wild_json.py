@@ -150,7 +150,8 @@ def trees(node: Node) -> Iterator[Tree]:
 def mutate(draw: Draw, root: Tree) -> None:
     """Makes one change somewhere."""
     objects = list(trees(root))
-    draw(st.sampled_from(MUTATIONS))(draw, objects[draw(st.integers(0, len(objects) - 1))])
+    at = draw(st.integers(-2, len(objects) - 1))  # the root three times as often as another
+    draw(st.sampled_from(MUTATIONS))(draw, objects[max(at, 0)])
 
 
 def _at(draw: Draw, tree: Tree) -> int:
@@ -260,7 +261,7 @@ def _grow(draw: Draw, tree: Tree) -> None:
         chosen.insert(draw(st.integers(0, len(chosen))), element)
 
 
-ODD_ELEMENTS = ("null", "1", "{}", "[]", '"evil"', '"fast"', '"gpt-4o"', '{"model":"evil"}', '{"Model":"x"}')
+ODD_ELEMENTS = ("null", "1", "{}", "{}", "[]", '"evil"', '"fast"', '"gpt-4o"', '{"model":"evil"}', '{"Model":"x"}')
 
 
 def _empty(draw: Draw, tree: Tree) -> None:
