@@ -25,7 +25,7 @@ from policy_service.services.caller import Caller
 
 RECORDED_S = 0.5
 TIMES = 5  # every message is checked so often
-CALLER = Caller("local", "ipv4:127.0.0.1:1", lambda: None)
+CALLER = Caller("local", lambda: "ipv4:127.0.0.1:1", lambda: None)
 
 
 class Stages(NamedTuple):

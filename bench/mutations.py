@@ -39,7 +39,7 @@ WORLD = World(members=1_000_000, teams=10_000)
 ROUNDS = 300
 WARM_UP = 10
 EMPTY, FULL = "empty", f"{WORLD.members:,}"
-CALLER = Caller("bench", "ipv4:127.0.0.1:1", lambda: None)
+CALLER = Caller("bench", lambda: "ipv4:127.0.0.1:1", lambda: None)
 NOTES = f"""Target: a ratio of at most 1.5. {ROUNDS} of each mutation, of another random team and member each, one after
 the other; each is sent to the full store and its like to the empty one, either being first in turn. The empty one has
 one team, a group and, between two mutations, a member. Each has a request id, as a client's has, and waits for the

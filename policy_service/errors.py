@@ -41,7 +41,7 @@ class RequestIdReused(InvalidArgument):
 
 
 class NotFound(PolicyError):
-    """No such team, member, group or model. `kind` is one of these words."""
+    """No such team, member, group, model or service. `kind` is one of these words."""
 
     def __init__(self, kind: str, name: str) -> None:
         self.kind, self.name = kind, name

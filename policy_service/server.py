@@ -25,7 +25,8 @@ from policy_service.services.health import HealthService
 from policy_service.services.reflection import SERVICE as REFLECTION
 from policy_service.services.reflection import SERVICE_NAMES as REFLECTION_NAMES
 from policy_service.services.reflection import reflection_servicer
-from policy_service.services.rpc import Guard, handlers, library_handlers
+from policy_service.services.rpc import handlers, reflection_handlers
+from policy_service.services.unary import Guard
 from policy_service.tasks import Tasks, cancel
 from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
 
@@ -151,8 +152,8 @@ class Server:
             offered[REPLICATION] = handlers(REPLICATION, role.replication, guard, Permission.REPLICATE)
         server.add_generic_rpc_handlers(tuple(offered.values()))
         reflection = reflection_servicer([*(service.full_name for service in offered), HEALTH.full_name])
-        standard = [library_handlers(HEALTH, self._health, guard, permission_needed=False)]
-        standard += [library_handlers(REFLECTION, reflection, guard, True, name) for name in REFLECTION_NAMES]
+        standard = [handlers(HEALTH, self._health, guard, None)]
+        standard += [reflection_handlers(REFLECTION, reflection, guard, name) for name in REFLECTION_NAMES]
         server.add_generic_rpc_handlers(tuple(standard))
         self.addresses.append(bind(server, listener.address, self._config))
 

@@ -22,7 +22,7 @@ from policy_service.ext_authz.settings import Settings
 from policy_service.ext_authz.target import Target, read_target
 from policy_service.ext_authz.verdict import ROUTE_ALLOWED, Dossier, judge
 from policy_service.services.caller import Caller
-from policy_service.services.rpc import MAX_MESSAGE_BYTES
+from policy_service.services.unary import MAX_MESSAGE_BYTES
 
 LARGE_BODY_BYTES = 128 * 1024  # of the worst kind it takes about 70 ms to read, of text 0.4
 HEAD_BYTES = 1024 * 1024  # that a CheckRequest may have besides the body

@@ -305,7 +305,7 @@ class AdminService:
             Mutation(
                 rpc=type(request).DESCRIPTOR.name.removesuffix("Request"),
                 actor=caller.name,
-                peer=caller.peer,
+                peer=caller.peer(),
                 plan=plan,
                 encode=encode,
                 request_id=request.request_id,

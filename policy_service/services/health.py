@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from policy_service.errors import NotFound, TooManyWatchers
+from policy_service.services.caller import Caller
 
 MAX_WATCHERS = 1_000  # they need no credential
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -35,28 +38,30 @@ class HealthService:
         self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
         self._notify()
 
+    def serves(self, name: str) -> bool:
+        """Whether the name serves; a name that is not known does not."""
+        return bool(self._statuses.get(name) == SERVING)
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def Check(
-        self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> HealthCheckResponse:
+    async def Check(self, request: HealthCheckRequest, caller: Caller) -> HealthCheckResponse:
         """The status of a name."""
         status = self._statuses.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND)
+            raise NotFound("service", request.service)
         return HealthCheckResponse(status=status)
 
-    async def List(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def List(self, request: Any, caller: Caller) -> Any:
         """All names with their status. Newer versions of the protocol have this RPC."""
         statuses = {name: HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return health_pb2.HealthListResponse(statuses=statuses)
 
-    async def Watch(self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def Watch(self, request: HealthCheckRequest, caller: Caller) -> AsyncGenerator[HealthCheckResponse, None]:
         """The status of a name, and again whenever it changes."""
         if self._watchers >= MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watchers are served already")
+            raise TooManyWatchers(f"{MAX_WATCHERS} watchers are served already")
         self._watchers += 1
         try:
             sent = None
@@ -64,7 +69,7 @@ class HealthService:
                 changed = self._changed
                 status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
                 if status != sent:
-                    await context.write(HealthCheckResponse(status=status))
+                    yield HealthCheckResponse(status=status)
                     sent = status
                 elif self._stopping:
                     return

@@ -59,7 +59,7 @@ def set_headers(answer: pb.CheckResponse) -> dict[str, str]:
     return {option.header.key: option.header.value for option in answer.ok_response.headers}
 
 
-CALLER = Caller("local", "test", lambda: None)
+CALLER = Caller("local", lambda: "test", lambda: None)
 
 
 class Fixed:

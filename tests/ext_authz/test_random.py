@@ -33,7 +33,7 @@ many = settings(
     max_examples=EXAMPLES, deadline=None, database=None, derandomize=False, suppress_health_check=list(HealthCheck)
 )
 some = settings(many, max_examples=max(100, EXAMPLES // 4))
-CALLER = Caller("local", "test", lambda: None)
+CALLER = Caller("local", lambda: "test", lambda: None)
 POLICY = Reference(RECORDS)
 STATE = build(RECORDS)
 SETUPS = {name: Setup.read(text, default_table()) for name, text in CONFIGURATIONS.items()}

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse
 
 import policy_service.services.rpc
+import policy_service.services.unary
 from policy_service.addresses import Address
 from policy_service.errors import StartupError
 from policy_service.services.auth import ANONYMOUS, Permission, Principal, authorize
@@ -71,7 +72,8 @@ async def test_anonymous_on_an_insecure_listener_may_check_and_reaches_no_admin_
         callers.append(principal)
         authorize(principal, permission, resource)
 
-    monkeypatch.setattr(policy_service.services.rpc, "authorize", recording)
+    for module in (policy_service.services.rpc, policy_service.services.unary):
+        monkeypatch.setattr(module, "authorize", recording)
     for metadata in ([], bearer(ALMIGHTY), [("x-actor", "local")]):
         ended = await codes(channel, metadata)
         assert ended == {rpc.path: UNIMPLEMENTED if rpc.service in ADMIN else OK for rpc in RPCS}

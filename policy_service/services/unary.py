@@ -1,0 +1,147 @@
+"""A unary RPC, whatever transport brings it: who calls, whether they may, what they ask, and the answer or the status.
+
+It is no interceptor: the check path has one function between a transport and the service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from policy_service.errors import InvalidArgument, MessageTooLarge, PolicyError, Violation
+from policy_service.services.auth import ANONYMOUS, LOCAL, Credentials, Permission, Principal, authorize
+from policy_service.services.caller import Caller
+from policy_service.services.status import status_of
+
+log = logging.getLogger(__name__)
+
+Method = Callable[[Any, Caller], Awaitable[Message | bytes]]  # bytes: the message, encoded already
+Undecodable = Callable[[], Message]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # of a request, as grpc has it
+
+
+class Evidence(NamedTuple):
+    """What a caller shows: its `authorization` headers, and the names of the certificate that it proved to have."""
+
+    authorization: Sequence[str]
+    sans: Iterable[str]
+
+
+class Failed(NamedTuple):
+    """The status of an RPC that failed. `details` is an encoded google.rpc.Status; empty for none."""
+
+    code: grpc.StatusCode
+    message: str
+    details: bytes = b""
+
+    @classmethod
+    def of(cls, error: PolicyError) -> Failed:
+        """For an expected failure."""
+        code, status = status_of(error)
+        return cls(code, status.message, status.SerializeToString())
+
+
+FAULT = Failed(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+
+
+class Guard:
+    """Finds out who calls. Without credentials a caller from this machine (`trusted`) is `local`, and may do
+    everything; on a listener that was opened to other machines without them it is `anonymous`, and may check."""
+
+    def __init__(self, credentials: Callable[[], Credentials | None], trusted: bool) -> None:
+        self._credentials = credentials
+        self._without_credentials = LOCAL if trusted else ANONYMOUS
+
+    def identify(self, evidence: Callable[[], Evidence]) -> Principal:
+        """The caller's principal. Raises Unauthenticated."""
+        credentials = self._credentials()
+        if credentials is None:
+            return self._without_credentials
+        return credentials.identify(*evidence())
+
+
+class UnaryRpc:
+    """One RPC of a service. `permission` None: it is open to all, who need not say who they are. `undecodable`: what
+    answers bytes that are no message; without it they are an InvalidArgument."""
+
+    def __init__(
+        self,
+        method: MethodDescriptor,
+        run: Method,
+        guard: Guard,
+        permission: Permission | None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        undecodable: Undecodable | None = None,
+    ) -> None:
+        self.name = rpc_name(method)
+        self.max_message_bytes = max_message_bytes
+        self._run, self._guard, self._permission = run, guard, permission
+        self._request_class = GetMessageClass(method.input_type)
+        self._undecodable = undecodable
+
+    async def answer(
+        self,
+        encoded: bytes,
+        evidence: Callable[[], Evidence],
+        peer: Callable[[], str],
+        remaining_s: Callable[[], float | None],
+    ) -> bytes | Failed:
+        """The encoded answer, or why there is none."""
+        try:
+            principal = ANONYMOUS
+            if self._permission is not None:
+                principal = self._guard.identify(evidence)
+                authorize(principal, self._permission, self.name)
+            try:
+                request = decode(self._request_class, encoded, self.max_message_bytes)
+            except InvalidArgument:
+                if self._undecodable is None:
+                    raise
+                return self._undecodable().SerializeToString()
+            response = await self._run(request, Caller(principal.name, peer, remaining_s))
+            return response if type(response) is bytes else response.SerializeToString()  # type: ignore[union-attr]
+        except PolicyError as error:
+            return Failed.of(error)
+        except Exception:
+            log.exception("rpc failed", extra={"fields": {"rpc": self.name}})
+            return FAULT
+
+
+def unary_rpcs(
+    service: ServiceDescriptor,
+    implementation: object,
+    guard: Guard,
+    permission: Permission | None,
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    undecodable: Undecodable | None = None,
+) -> list[UnaryRpc]:
+    """The RPCs of a service that take one message and give one, made from the descriptor, so that none is forgotten."""
+    return [
+        UnaryRpc(method, getattr(implementation, method.name), guard, permission, max_message_bytes, undecodable)
+        for method in service.methods
+        if not (method.client_streaming or method.server_streaming)
+    ]
+
+
+def rpc_name(method: MethodDescriptor) -> str:
+    """As it stands in a path and in messages: `package.Service/Method`."""
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+def decode(request_class: type[Message], encoded: bytes, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Message:
+    """The request. Raises InvalidArgument when the bytes are none, MessageTooLarge when there are too many."""
+    if len(encoded) > max_message_bytes:
+        raise MessageTooLarge(f"the message has {len(encoded)} bytes; send at most {max_message_bytes}")
+    try:
+        return request_class.FromString(encoded)
+    except DecodeError:
+        words = f"the message is no {request_class.DESCRIPTOR.full_name}: malformed, or text that is not UTF-8"
+        raise InvalidArgument([Violation("", words)]) from None
