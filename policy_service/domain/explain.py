@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -67,30 +67,27 @@ def explain(state: State, team_id: str, user: str, model: str) -> Explanation:
     return Explanation(decision, steps, suggestions, _nearest(state, team_id, user, model))
 
 
-def sentence(decision: Decision, team: str, user: str, model: str) -> str:
-    """The reason in words, for the user or a log. It tells an outsider nothing of a scope."""
-    who = f"user {user!r}" if user else "a request without a user"
-    match decision.reason:
-        case Reason.TEAM_NOT_FOUND:
-            return f"There is no team {team!r}."
-        case Reason.TEAM_BLOCKED:
-            return f"Team {team!r} is blocked."
-        case Reason.NOT_A_MEMBER:
-            return f"In team {team!r} {who} may use nothing: only members may."
-        case Reason.MEMBER_BLOCKED:
-            return f"User {user!r} is blocked in team {team!r}."
-        case Reason.MODEL_NOT_IN_TEAM_SCOPE:
-            return f"Team {team!r} may not use model {model!r}."
-        case Reason.MODEL_NOT_IN_MEMBER_SCOPE:
-            return f"In team {team!r} {who} may not use model {model!r}."
-        case Reason.ALLOWED_BY_TEAM_SCOPE:
-            return f"Team {team!r} may use model {model!r}."
-        case Reason.ALLOWED_BY_MEMBER_SCOPE:
-            return f"In team {team!r} {who} may use model {model!r}."
+def _who(user: str) -> str:
+    return f"user {user!r}" if user else "a request without a user"
+
+
+# The reason in words, of (team, user, model), for the user or a log. It tells an outsider nothing of a scope.
+SENTENCES: Mapping[Reason, Callable[[str, str, str], str]] = {
+    Reason.TEAM_NOT_FOUND: lambda team, _user, _model: f"There is no team {team!r}.",
+    Reason.TEAM_BLOCKED: lambda team, _user, _model: f"Team {team!r} is blocked.",
+    Reason.NOT_A_MEMBER: lambda team, user, _: f"In team {team!r} {_who(user)} may use nothing: only members may.",
+    Reason.MEMBER_BLOCKED: lambda team, user, _model: f"User {user!r} is blocked in team {team!r}.",
+    Reason.MODEL_NOT_IN_TEAM_SCOPE: lambda team, _user, model: f"Team {team!r} may not use model {model!r}.",
+    Reason.MODEL_NOT_IN_MEMBER_SCOPE: lambda team, user, model: (
+        f"In team {team!r} {_who(user)} may not use model {model!r}."
+    ),
+    Reason.ALLOWED_BY_TEAM_SCOPE: lambda team, _user, model: f"Team {team!r} may use model {model!r}.",
+    Reason.ALLOWED_BY_MEMBER_SCOPE: lambda team, user, model: f"In team {team!r} {_who(user)} may use model {model!r}.",
+}
 
 
 def _steps(state: State, team_id: str, user: str, model: str, decision: Decision) -> Iterator[Step]:
-    words = sentence(decision, team_id, user, model)
+    words = SENTENCES[decision.reason](team_id, user, model)
     if decision.reason in (Reason.TEAM_NOT_FOUND, Reason.TEAM_BLOCKED):
         yield Step(Layer.TEAM, "DENIED", words)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_NAME_BYTES = 256
 MAX_REQUEST_ID_BYTES = 128
@@ -49,6 +50,12 @@ def entry_problem(text: str) -> str | None:
 
 def requested_model_problem(text: str) -> str | None:
     """What is wrong with a model that somebody asks for."""
+    # Names of models come again and again; longer ones, which are refused, would fill the memory.
+    return _requested_model_problem(text) if len(text) <= MAX_NAME_BYTES else identifier_problem(text)
+
+
+@lru_cache(maxsize=4_096)
+def _requested_model_problem(text: str) -> str | None:
     problem = identifier_problem(text)
     if problem is None and _NOT_IN_A_REQUESTED_MODEL.search(text):
         return "holds one of , * \\ ? # %; ask for one model by its plain name"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from policy_service.answers import check_response
+from policy_service.answers import BEFORE_DECISION, CheckAnswers
 from policy_service.domain.accessible import accessible_page, overview
 from policy_service.domain.decide import decide
 from policy_service.domain.explain import explain
-from policy_service.domain.names import identifier_problem
+from policy_service.domain.names import identifier_problem, requested_model_problem
 from policy_service.domain.source import PolicySource, Reading
 from policy_service.domain.validation import Problems, check_asked, check_batch_size
 from policy_service.errors import InvalidArgument, Violation
@@ -16,31 +16,39 @@ from policy_service.services.status import status_of
 from policy_service.v1 import access_pb2 as pb
 
 MAX_CHECKS = 1_000
+_OF_THE_BATCH = InvalidArgument([Violation("at_least_revision", "belongs to the batch; leave it empty here")])
 
 
 class AccessService:
-    """Takes and returns messages; raises the errors of policy_service.errors."""
+    """Takes messages and returns them, some encoded; raises the errors of policy_service.errors."""
 
     def __init__(self, source: PolicySource) -> None:
         self._source = source
+        self._answers = CheckAnswers()
 
-    async def CheckModelAccess(
-        self, request: pb.CheckModelAccessRequest, caller: Caller
-    ) -> pb.CheckModelAccessResponse:
+    async def CheckModelAccess(self, request: pb.CheckModelAccessRequest, caller: Caller) -> bytes:
         """May this user of this team use this model?"""
         if request.at_least_revision:
             await self._source.reach(request.at_least_revision, caller.remaining_s)
-        return _check(self._source.read(), request.team, request.user, request.model)
+        return self._check(self._source.read(), request.team, request.user, request.model)
 
-    async def BatchCheckModelAccess(
-        self, request: pb.BatchCheckModelAccessRequest, caller: Caller
-    ) -> pb.BatchCheckModelAccessResponse:
+    async def BatchCheckModelAccess(self, request: pb.BatchCheckModelAccessRequest, caller: Caller) -> bytes:
         """All the checks, in order, at one revision; a malformed one is an error in its place."""
         check_batch_size("checks", len(request.checks), 1, MAX_CHECKS)
         reading = await self._reading(request.at_least_revision, caller)
-        results = [_batch_result(reading, check) for check in request.checks]
-        revision = reading.state.revision
-        return pb.BatchCheckModelAccessResponse(results=results, revision=revision, stale=reading.stale)
+        results: list[bytes] = []
+        for check in request.checks:
+            if check.at_least_revision:
+                results.append(_refusal(_OF_THE_BATCH))
+                continue
+            try:
+                decision = self._check(reading, check.team, check.user, check.model)
+            except InvalidArgument as error:
+                results.append(_refusal(error))
+            else:
+                results += (BEFORE_DECISION[len(decision)], decision)
+        rest = pb.BatchCheckModelAccessResponse(revision=reading.state.revision, stale=reading.stale)
+        return b"".join((*results, rest.SerializeToString()))
 
     async def ListAccessibleModels(
         self, request: pb.ListAccessibleModelsRequest, caller: Caller
@@ -87,11 +95,21 @@ class AccessService:
             for step in explanation.steps
         ]
         return pb.ExplainModelAccessResponse(
-            decision=check_response(explanation.decision, team, user, model, revision=state.revision, stale=stale),
+            decision=pb.CheckModelAccessResponse.FromString(
+                self._answers.encode(explanation.decision, team, user, model, state.revision, stale)
+            ),
             steps=steps,
             suggested_changes=[pb.SuggestedChange(**found._asdict()) for found in explanation.suggestions],
             nearest_models=explanation.nearest,
         )
+
+    def _check(self, reading: Reading, team: str, user: str, model: str) -> bytes:
+        state, stale = reading
+        known = state.teams.get(team)
+        if known is None or user not in known.members or requested_model_problem(model):
+            _refuse_malformed(team, user, model)  # names that the state holds are well-formed
+        decision = decide(state, team, user, model)
+        return self._answers.encode(decision, team, user, model, state.revision, stale)
 
     async def _reading(self, at_least_revision: str, caller: Caller) -> Reading:
         if at_least_revision:
@@ -99,21 +117,10 @@ class AccessService:
         return self._source.read()
 
 
-def _check(reading: Reading, team: str, user: str, model: str) -> pb.CheckModelAccessResponse:
-    _refuse_malformed(team, user, model)
-    state, stale = reading
-    decision = decide(state, team, user, model)
-    return check_response(decision, team, user, model, revision=state.revision, stale=stale)
-
-
-def _batch_result(reading: Reading, check: pb.CheckModelAccessRequest) -> pb.BatchCheckModelAccessResponse.Result:
-    try:
-        if check.at_least_revision:
-            raise InvalidArgument([Violation("at_least_revision", "belongs to the batch; leave it empty here")])
-        decision = _check(reading, check.team, check.user, check.model)
-    except InvalidArgument as error:
-        return pb.BatchCheckModelAccessResponse.Result(error=status_of(error)[1])
-    return pb.BatchCheckModelAccessResponse.Result(decision=decision)
+def _refusal(error: InvalidArgument) -> bytes:
+    """The encoded result, in the answer to a batch, of a check that is refused."""
+    result = pb.BatchCheckModelAccessResponse.Result(error=status_of(error)[1])
+    return pb.BatchCheckModelAccessResponse(results=[result]).SerializeToString()
 
 
 def _refuse_malformed(team: str, user: str, model: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_service.domain.decide import Decision, Reason, decide
+from policy_service.domain.decide import Reason, decide
 from policy_service.domain.encoding import scope_from_json
-from policy_service.domain.explain import MAX_NEAREST, Explanation, Layer, Step, Suggestion, explain, sentence
+from policy_service.domain.explain import MAX_NEAREST, SENTENCES, Explanation, Layer, Step, Suggestion, explain
 from policy_service.domain.records import (
     AccessGroup,
     Member,
@@ -278,8 +278,8 @@ def test_a_step_says_by_what(user: str, model: str, layer: Layer, entry: str, gr
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_sentence_for_every_reason_names_whom_and_what_it_is_about(reason: Reason) -> None:
-    named = sentence(Decision(False, reason, "gpt", None), "ml", "ann", "gpt")
-    anonymous = sentence(Decision(False, reason, "gpt", None), "ml", "", "gpt")
+    named = SENTENCES[reason]("ml", "ann", "gpt")
+    anonymous = SENTENCES[reason]("ml", "", "gpt")
     assert "'ml'" in named
     assert named.endswith(".")
     assert ("'ann'" in named) == (reason in ("NOT_A_MEMBER", "MEMBER_BLOCKED") or "MEMBER_SCOPE" in reason)

@@ -24,7 +24,7 @@ from policy_client.errors import (
     Unavailable,
 )
 from policy_service import errors
-from policy_service.answers import check_response
+from policy_service.answers import CheckAnswers
 from policy_service.domain.decide import Decision, decide
 from policy_service.domain.source import Reading
 from policy_service.domain.validation import Problems, check_asked
@@ -96,6 +96,7 @@ class LocalPolicy:
         elif token is not None or tls is not None:
             raise ValueError("token and tls are for the authority; with Redis give its address, too, or leave them out")
         self._remote = remote
+        self._answers = CheckAnswers()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -190,7 +191,8 @@ class LocalPolicy:
                 raise
             return await self._ask_remote(team, user, model, at_least_revision, remaining_s(), error)
         decision = decide(state, team, user, model)
-        return check_response(decision, team, user, model, revision=state.revision, stale=stale)
+        answer = self._answers.encode(decision, team, user, model, state.revision, stale)
+        return pb.CheckModelAccessResponse.FromString(answer)
 
     async def _ask_remote(
         self, team: str, user: str, model: str, revision: str, remaining_s: float | None, refusal: PolicyClientError
