@@ -47,6 +47,8 @@ class Config:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     insecure_listen: bool = False
+    data_plane: Address | None = None
+    data_plane_processes: int = 1
     log_retention_days: float | None = None
     drain_timeout_s: float = 10.0
     follow: Follow | None = None
@@ -66,6 +68,12 @@ class Config:
             raise StartupError("--tls-client-ca needs --tls-cert and --tls-key")
         for listener in self.listeners:
             self._refuse_exposure(listener)
+        if self.data_plane is not None:
+            if self.data_plane.is_unix:
+                raise StartupError("--data-plane is no Unix socket; give HOST:PORT")
+            self._refuse_exposure(Listener(self.data_plane, reads=True, admin=False))
+        if self.data_plane_processes < 1:
+            raise StartupError("--data-plane-processes is less than 1")
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -75,6 +83,14 @@ class Config:
         if admin == self.listen:
             return (Listener(self.listen, reads=True, admin=True),)
         return (Listener(self.listen, reads=True, admin=False), Listener(admin, reads=False, admin=True))
+
+    @property
+    def exposed_reads(self) -> list[Address]:
+        """Where checks are answered for other machines."""
+        addresses = [listener.address for listener in self.listeners if listener.reads]
+        if self.data_plane is not None:
+            addresses.append(self.data_plane)
+        return [address for address in addresses if not address.is_local]
 
     @property
     def has_tls(self) -> bool:

@@ -6,39 +6,29 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health_pb2
 
 from policy_service.config import Config, Listener
-from policy_service.envoy_v3 import external_auth_pb2
-from policy_service.errors import StartupError
-from policy_service.ext_authz.service import AuthorizationService
-from policy_service.ext_authz.settings import Settings, read_settings
-from policy_service.listeners import bind, read_file
+from policy_service.credentials import CHECK as CREDENTIALS_CHECK
+from policy_service.credentials import CredentialsFile
+from policy_service.listeners import bind
+from policy_service.reads import HEALTH, READ_SERVICES, Reads, read_ext_authz
 from policy_service.roles import AuthorityRole, ReplicaRole, Role
-from policy_service.services.access import AccessService
-from policy_service.services.auth import Credentials, Permission, parse_credentials
+from policy_service.services.auth import Permission
 from policy_service.services.health import HealthService
 from policy_service.services.reflection import SERVICE as REFLECTION
 from policy_service.services.reflection import SERVICE_NAMES as REFLECTION_NAMES
 from policy_service.services.reflection import reflection_servicer
 from policy_service.services.rpc import handlers, reflection_handlers
-from policy_service.services.unary import Guard
+from policy_service.services.unary import Guard, Offer
 from policy_service.tasks import Tasks, cancel
-from policy_service.v1 import access_pb2, admin_pb2, replication_pb2
+from policy_service.v1 import admin_pb2, replication_pb2
 
-ACCESS = access_pb2.DESCRIPTOR.services_by_name["AccessService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 REPLICATION = replication_pb2.DESCRIPTOR.services_by_name["ReplicationService"]
-AUTHORIZATION = external_auth_pb2.DESCRIPTOR.services_by_name["Authorization"]
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-READ_SERVICES = (ACCESS.full_name, AUTHORIZATION.full_name)
 AUTHORITY_SERVICES = (ADMIN.full_name, REPLICATION.full_name)
 SERVICES = (*READ_SERVICES, *AUTHORITY_SERVICES)
-CREDENTIALS_POLL_S = 1.0
 SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of the calls
     ("grpc.keepalive_permit_without_calls", 1),
@@ -62,7 +52,7 @@ class Server:
         self._stack = AsyncExitStack()
         self._health = HealthService()
         self._tasks = Tasks(self._health, SERVICES)
-        self._credentials: Credentials | None = None
+        self._credentials = CredentialsFile(config)
 
     @property
     def failed(self) -> asyncio.Event:
@@ -88,21 +78,17 @@ class Server:
         log.info("stopped")
 
     async def _start(self, owns_process: bool) -> None:
-        seen = None
-        if self._config.credentials is not None:
-            seen = _file_identity(self._config.credentials)  # before it is read: a change meanwhile is noticed later
-            self._credentials = _read_credentials(self._config)
-        settings = _read_ext_authz(self._config)
+        settings = read_ext_authz(self._config)
         role = await self._start_role(owns_process)
-        if self._credentials is not None:
-            poller = self._tasks.supervise("credentials", partial(self._follow_credentials, seen))
+        if self._credentials.current is not None:
+            poller = self._tasks.supervise(CREDENTIALS_CHECK, partial(self._credentials.follow, self._health))
             self._stack.push_async_callback(cancel, poller)
-        authorization = AuthorizationService(role.source, settings)
-        self._stack.callback(authorization.close)
+        reads = Reads(role.source, settings)
+        self._stack.callback(reads.close)
         servers: list[grpc.aio.Server] = []
         self._stack.push_async_callback(self._drain, servers, role)
         for listener in self._config.listeners:
-            self._listen(servers, listener, role, authorization)
+            self.addresses.append(self._listen(servers, listener, role, reads))
         for server in servers:
             await server.start()
         self._announce(role)
@@ -129,33 +115,22 @@ class Server:
 
     # Listeners
 
-    def _listen(
-        self, servers: list[grpc.aio.Server], listener: Listener, role: Role, authorization: AuthorizationService
-    ) -> None:
-        received = ("grpc.max_receive_message_length", authorization.max_message_bytes)
+    def _listen(self, servers: list[grpc.aio.Server], listener: Listener, role: Role, reads: Reads) -> str:
+        """Returns the address with its port."""
+        received = ("grpc.max_receive_message_length", reads.max_message_bytes)
         server = grpc.aio.server(options=(*SERVER_OPTIONS, received) if listener.reads else SERVER_OPTIONS)
         servers.append(server)
-        guard = Guard(lambda: self._credentials, trusted=listener.address.is_local)
-        offered: dict[ServiceDescriptor, grpc.GenericRpcHandler] = {}
-        if listener.reads:
-            offered[ACCESS] = handlers(ACCESS, AccessService(role.source), guard, Permission.CHECK)
-            offered[AUTHORIZATION] = handlers(
-                AUTHORIZATION,
-                authorization,
-                guard,
-                Permission.CHECK,
-                max_message_bytes=authorization.max_message_bytes,
-                undecodable=authorization.answer_to_undecodable,
-            )
+        guard = Guard(lambda: self._credentials.current, trusted=listener.address.is_local)
+        offers = list(reads.offers) if listener.reads else []
         if listener.admin:
-            offered[ADMIN] = handlers(ADMIN, role.admin, guard, Permission.ADMIN)
-            offered[REPLICATION] = handlers(REPLICATION, role.replication, guard, Permission.REPLICATE)
-        server.add_generic_rpc_handlers(tuple(offered.values()))
-        reflection = reflection_servicer([*(service.full_name for service in offered), HEALTH.full_name])
-        standard = [handlers(HEALTH, self._health, guard, None)]
-        standard += [reflection_handlers(REFLECTION, reflection, guard, name) for name in REFLECTION_NAMES]
-        server.add_generic_rpc_handlers(tuple(standard))
-        self.addresses.append(bind(server, listener.address, self._config))
+            offers.append(Offer(ADMIN, role.admin, Permission.ADMIN))
+            offers.append(Offer(REPLICATION, role.replication, Permission.REPLICATE))
+        offers.append(Offer(HEALTH, self._health, None))
+        reflection = reflection_servicer([offer.service.full_name for offer in offers])
+        offered = [handlers(offer, guard) for offer in offers]
+        offered += [reflection_handlers(REFLECTION, reflection, guard, name) for name in REFLECTION_NAMES]
+        server.add_generic_rpc_handlers(tuple(offered))
+        return bind(server, listener.address, self._config)
 
     async def _drain(self, servers: list[grpc.aio.Server], role: Role) -> None:
         self._health.stop()
@@ -163,51 +138,3 @@ class Server:
         for server in servers:
             await server.start()  # one that was bound and never started would keep its port
         await asyncio.gather(*(server.stop(self._config.drain_timeout_s) for server in servers))
-
-    async def _follow_credentials(self, seen: tuple[int, ...] | None) -> None:
-        """Reads the credentials file again when it changes. One that is wrong changes nothing and is reported."""
-        path = self._config.credentials
-        assert path is not None  # noqa: S101 - started only with credentials
-        while True:
-            await asyncio.sleep(CREDENTIALS_POLL_S)
-            identity = _file_identity(path)
-            if identity == seen:
-                continue
-            seen = identity
-            try:
-                self._credentials = _read_credentials(self._config)
-            except StartupError as error:
-                log.error("credentials not read again; the former ones hold", extra={"fields": {"error": str(error)}})
-                self._health.set("credentials", serving=False)
-            else:
-                log.info("credentials read again", extra={"fields": {"path": str(path)}})
-                self._health.set("credentials", serving=True)
-
-
-def _file_identity(path: Path) -> tuple[int, ...] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _read_ext_authz(config: Config) -> Settings:
-    path = config.ext_authz_config
-    if path is None:
-        return Settings()
-    return read_settings(read_file(path, "--ext-authz-config").decode(errors="replace"), str(path))
-
-
-def _read_credentials(config: Config) -> Credentials:
-    path = config.credentials
-    assert path is not None  # noqa: S101 - called only with credentials
-    text = read_file(path, "--credentials").decode(errors="replace")
-    credentials = parse_credentials(text, str(path))
-    exposed = any(listener.reads and not listener.address.is_local for listener in config.listeners)
-    if credentials.opens_checks_to_all and exposed and not config.insecure_listen:
-        raise StartupError(
-            f"{path}: anonymous opens checks to everybody who reaches {config.listen.text}; "
-            "remove it, or allow that with --insecure-listen"
-        )
-    return credentials

@@ -21,12 +21,11 @@ from policy_service.services.auth import Permission, authorize
 from policy_service.services.caller import Caller
 from policy_service.services.unary import (
     FAULT,
-    MAX_MESSAGE_BYTES,
     Evidence,
     Failed,
     Guard,
+    Offer,
     UnaryRpc,
-    Undecodable,
     decode,
     rpc_name,
     unary_rpcs,
@@ -60,26 +59,16 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode(errors="replace")
 
 
-def handlers(
-    service: ServiceDescriptor,
-    implementation: object,
-    guard: Guard,
-    permission: Permission | None,
-    *,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
-    undecodable: Undecodable | None = None,
-) -> grpc.GenericRpcHandler:
-    """Handlers for a service of which every RPC takes one message; the rest as for UnaryRpc."""
-    made: dict[str, Any] = {}
-    for rpc in unary_rpcs(
-        service, implementation, guard, permission, max_message_bytes=max_message_bytes, undecodable=undecodable
-    ):
-        made[rpc.name.rpartition("/")[2]] = grpc.unary_unary_rpc_method_handler(_unary(rpc))
-    for method in service.methods:
+def handlers(offer: Offer, guard: Guard) -> grpc.GenericRpcHandler:
+    """Handlers for a service of which every RPC takes one message."""
+    made: dict[str, Any] = {
+        rpc.method: grpc.unary_unary_rpc_method_handler(_unary(rpc)) for rpc in unary_rpcs(offer, guard)
+    }
+    for method in offer.service.methods:
         if method.server_streaming:
-            run = getattr(implementation, method.name)
-            made[method.name] = grpc.unary_stream_rpc_method_handler(_streaming(method, run, guard, permission))
-    return grpc.method_handlers_generic_handler(service.full_name, made)
+            run = getattr(offer.implementation, method.name)
+            made[method.name] = grpc.unary_stream_rpc_method_handler(_streaming(method, run, guard, offer.permission))
+    return grpc.method_handlers_generic_handler(offer.service.full_name, made)
 
 
 def _unary(rpc: UnaryRpc) -> Callable[[bytes, Context], Awaitable[bytes]]:

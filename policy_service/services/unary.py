@@ -67,24 +67,27 @@ class Guard:
         return credentials.identify(*evidence())
 
 
-class UnaryRpc:
-    """One RPC of a service. `permission` None: it is open to all, who need not say who they are. `undecodable`: what
-    answers bytes that are no message; without it they are an InvalidArgument."""
+class Offer(NamedTuple):
+    """A service, what implements it, and what its RPCs need. `permission` None: they are open to all, who need not say
+    who they are. `undecodable`: what answers bytes that are no message; without it they are an InvalidArgument."""
 
-    def __init__(
-        self,
-        method: MethodDescriptor,
-        run: Method,
-        guard: Guard,
-        permission: Permission | None,
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
-        undecodable: Undecodable | None = None,
-    ) -> None:
+    service: ServiceDescriptor
+    implementation: object
+    permission: Permission | None
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    undecodable: Undecodable | None = None
+
+
+class UnaryRpc:
+    """One RPC of what is offered, which takes one message and gives one."""
+
+    def __init__(self, method: MethodDescriptor, offer: Offer, guard: Guard) -> None:
         self.name = rpc_name(method)
-        self.max_message_bytes = max_message_bytes
-        self._run, self._guard, self._permission = run, guard, permission
+        self.method = method.name
+        self.max_message_bytes = offer.max_message_bytes
+        self._run: Method = getattr(offer.implementation, method.name)
+        self._guard, self._permission, self._undecodable = guard, offer.permission, offer.undecodable
         self._request_class = GetMessageClass(method.input_type)
-        self._undecodable = undecodable
 
     async def answer(
         self,
@@ -114,19 +117,11 @@ class UnaryRpc:
             return FAULT
 
 
-def unary_rpcs(
-    service: ServiceDescriptor,
-    implementation: object,
-    guard: Guard,
-    permission: Permission | None,
-    *,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
-    undecodable: Undecodable | None = None,
-) -> list[UnaryRpc]:
-    """The RPCs of a service that take one message and give one, made from the descriptor, so that none is forgotten."""
+def unary_rpcs(offer: Offer, guard: Guard) -> list[UnaryRpc]:
+    """Made from the descriptor, so that none is forgotten."""
     return [
-        UnaryRpc(method, getattr(implementation, method.name), guard, permission, max_message_bytes, undecodable)
-        for method in service.methods
+        UnaryRpc(method, offer, guard)
+        for method in offer.service.methods
         if not (method.client_streaming or method.server_streaming)
     ]
 

@@ -551,7 +551,7 @@ async def test_who_is_turned_away_says_why_and_stays_up(
 async def test_a_token_that_is_revoked_leaves_it_stale(
     start_server: Any, tmp_path: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("policy_service.server.CREDENTIALS_POLL_S", 0.05)
+    monkeypatch.setattr("policy_service.credentials.POLL_S", 0.05)
     tls, shown = ADMITTED["a token"]
     async with guarded(start_server, tmp_path, pki, tls, shown) as (rpc, credentials):
         await in_state(rpc, FRESH)

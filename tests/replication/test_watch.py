@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
+import policy_service.credentials
 import policy_service.replication.log_feed
-import policy_service.server
 import policy_service.services.replication
 import policy_service.services.rpc
 from policy_service.replication.messages import head_of, manifest_of, part_of
@@ -322,7 +322,7 @@ NO_MORE = {
 async def test_a_stream_ends_with_the_right_to_it(
     start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: Any, code: grpc.StatusCode
 ) -> None:
-    monkeypatch.setattr(policy_service.server, "CREDENTIALS_POLL_S", 0.05)
+    monkeypatch.setattr(policy_service.credentials, "POLL_S", 0.05)
     other = with_token("another", "ps_another", "replicate")
     file = write_credentials(tmp_path / "credentials.yaml", REPLICATE, other)
     async with connect((await start_server(credentials=file)).target) as rpc:

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
+import policy_service.credentials
 import policy_service.roles
-import policy_service.server
 from policy_service.authority.authority import Authority
 from policy_service.store.protocol import LogFilter
 
@@ -58,7 +58,7 @@ def everybody(tmp_path: Path) -> Path:
 @pytest.fixture
 def fast_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials files are looked at often, so that tests are short."""
-    monkeypatch.setattr(policy_service.server, "CREDENTIALS_POLL_S", 0.05)
+    monkeypatch.setattr(policy_service.credentials, "POLL_S", 0.05)
 
 
 @pytest.fixture
