@@ -4,6 +4,7 @@ the server's exit stack and offers the same to the listeners: a source of checks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from policy_service.tasks import Tasks, cancel
 from policy_service.v1 import replication_pb2 as pb
 
 HEALTH_POLL_S = 0.25
+POLICY_POLL_S = 0.02
 END_PUBLISHER_S = 2.0  # how long a stop waits until Redis has the last mutations
 START_PUBLISHER_S = 3.0  # how long a start waits for Redis to say whether it is ahead of the database
 
@@ -181,6 +183,13 @@ class ReplicaRole:
         stack.push_async_callback(cancel, tasks.supervise("follower", replica.run))
         stack.push_async_callback(cancel, tasks.supervise("freshness", role._show_health))
         return role
+
+    async def wait_for_policy(self, most_s: float) -> None:
+        """Returns once there is a policy, or something stands in the way of one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while self._replica.state is None and self._replica.failure is None:  # noqa: ASYNC110
+                    await asyncio.sleep(POLICY_POLL_S)
 
     async def _show_health(self) -> None:
         """Health follows the clock: a policy becomes stale while nothing happens."""

@@ -6,12 +6,18 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import grpc
 
+from policy_service.addresses import Address
 from policy_service.config import Config, Listener
 from policy_service.credentials import CHECK as CREDENTIALS_CHECK
 from policy_service.credentials import CredentialsFile
+from policy_service.dataplane.envoy import is_installed, problem
+from policy_service.dataplane.supervisor import CHECK as DATA_PLANE
+from policy_service.dataplane.supervisor import DataPlane
+from policy_service.errors import StartupError
 from policy_service.listeners import bind
 from policy_service.reads import HEALTH, READ_SERVICES, Reads, read_ext_authz
 from policy_service.roles import AuthorityRole, ReplicaRole, Role
@@ -44,10 +50,12 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """A running server. Get one from `start`; `addresses` are those it listens on, in the order of the config."""
+    """A running server. Get one from `start`; `addresses` are those it listens on, in the order of the config;
+    `data_plane` is where its data plane does, empty without one."""
 
     def __init__(self, config: Config) -> None:
         self.addresses: list[str] = []
+        self.data_plane = ""
         self._config = config
         self._stack = AsyncExitStack()
         self._health = HealthService()
@@ -89,8 +97,12 @@ class Server:
         self._stack.push_async_callback(self._drain, servers, role)
         for listener in self._config.listeners:
             self.addresses.append(self._listen(servers, listener, role, reads))
+        private = self._listen_privately(servers, role)
         for server in servers:
             await server.start()
+        if private is not None:
+            plane = await DataPlane.start(self._config, private, self._health, self._stack)
+            self.data_plane = plane.address
         self._announce(role)
 
     async def _start_role(self, owns_process: bool) -> Role:
@@ -110,6 +122,8 @@ class Server:
     def _announce(self, role: Role) -> None:
         listeners = zip(self._config.listeners, self.addresses, strict=True)
         where = {("listen" if listener.reads else "admin_listen"): address for listener, address in listeners}
+        if self.data_plane:
+            where["data_plane"] = self.data_plane
         security = {"tls": self._config.has_tls, "credentials": str(self._config.credentials or "none")}
         log.info("serving", extra={"fields": where | security | role.described()})
 
@@ -131,6 +145,26 @@ class Server:
         offered += [reflection_handlers(REFLECTION, reflection, guard, name) for name in REFLECTION_NAMES]
         server.add_generic_rpc_handlers(tuple(offered))
         return bind(server, listener.address, self._config)
+
+    def _listen_privately(self, servers: list[grpc.aio.Server], role: Role) -> Address | None:
+        """Where this process's own data plane, and nobody else, gets the policy; None when there is no data plane."""
+        if self._config.data_plane is None:
+            return None
+        if not is_installed():
+            raise StartupError("--data-plane needs pyvoy; install it: pip install 'policy-service[dataplane]'")
+        words = problem()
+        if words is not None:
+            log.error("there is no data plane", extra={"fields": {"problem": words}})
+            self._health.set(DATA_PLANE, serving=False)
+            return None
+        folder = self._stack.enter_context(TemporaryDirectory(prefix="policy-service-"))
+        address = Address(f"unix:{folder}/authority")
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        servers.append(server)
+        offer = Offer(REPLICATION, role.replication, Permission.REPLICATE)
+        server.add_generic_rpc_handlers((handlers(offer, Guard(lambda: None, trusted=True)),))
+        bind(server, address, self._config)
+        return address
 
     async def _drain(self, servers: list[grpc.aio.Server], role: Role) -> None:
         self._health.stop()

@@ -81,6 +81,18 @@ def serve(
             help="Let --listen be reached from other machines in plaintext or without credentials.",
         ),
     ] = False,
+    data_plane: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("DATA_PLANE"),
+            metavar="HOST:PORT",
+            help="Where the fast data plane answers checks, too; needs the extra `dataplane`.",
+        ),
+    ] = None,
+    data_plane_processes: Annotated[
+        int,
+        typer.Option(envvar=_env("DATA_PLANE_PROCESSES"), min=1, help="How many of them share the port."),
+    ] = 1,
     log_retention_days: Annotated[
         float | None,
         typer.Option(envvar=_env("LOG_RETENTION_DAYS"), min=0.0, help="Days to keep the audit log. Default: for ever."),
@@ -196,6 +208,8 @@ def serve(
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
             insecure_listen=insecure_listen,
+            data_plane=None if data_plane is None else Address(data_plane),
+            data_plane_processes=data_plane_processes,
             log_retention_days=log_retention_days,
             drain_timeout_s=drain_timeout_s,
             follow=followed,

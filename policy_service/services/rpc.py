@@ -8,7 +8,6 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -42,13 +41,21 @@ _AUTHORIZATION = "authorization"
 _DETAILS = "grpc-status-details-bin"
 
 
-def _evidence(context: Context) -> Evidence:
-    metadata = context.invocation_metadata() or ()
-    peer = context.auth_context()
-    certificate = b"".join(map(_der, peer.get("x509_pem_cert", ())))
-    # grpc cuts a name at its zero byte, and says nothing: `gateway\0.evil.example` would be `gateway`
-    sans = [san for san in peer.get("x509_subject_alternative_name", ()) if san + b"\0" not in certificate]
-    return Evidence([_text(value) for key, value in metadata if key == _AUTHORIZATION], map(_text, sans))
+class GrpcioCall:
+    """Implements Call."""
+
+    __slots__ = ("_context", "peer", "remaining_s")
+
+    def __init__(self, context: Context) -> None:
+        self._context, self.peer, self.remaining_s = context, context.peer, context.time_remaining
+
+    def evidence(self) -> Evidence:
+        metadata = self._context.invocation_metadata() or ()
+        peer = self._context.auth_context()
+        certificate = b"".join(map(_der, peer.get("x509_pem_cert", ())))
+        # grpc cuts a name at its zero byte, and says nothing: `gateway\0.evil.example` would be `gateway`
+        sans = [san for san in peer.get("x509_subject_alternative_name", ()) if san + b"\0" not in certificate]
+        return Evidence([_text(value) for key, value in metadata if key == _AUTHORIZATION], map(_text, sans))
 
 
 def _der(pem: bytes) -> bytes:
@@ -73,7 +80,7 @@ def handlers(offer: Offer, guard: Guard) -> grpc.GenericRpcHandler:
 
 def _unary(rpc: UnaryRpc) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(encoded: bytes, context: Context) -> bytes:
-        answer = await rpc.answer(encoded, partial(_evidence, context), context.peer, context.time_remaining)
+        answer = await rpc.answer(encoded, GrpcioCall(context))
         if isinstance(answer, bytes):
             return answer
         return await _abort(context, answer)
@@ -91,7 +98,7 @@ def _streaming(
     def admit(context: Context) -> str:
         if permission is None:
             return ""
-        principal = guard.identify(partial(_evidence, context))
+        principal = guard.identify(GrpcioCall(context))
         authorize(principal, permission, rpc)
         return principal.name
 
@@ -148,7 +155,7 @@ def _bidirectional(method: MethodDescriptor, run: Any, guard: Guard, rpc: str) -
 
     async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
         try:
-            authorize(guard.identify(partial(_evidence, context)), None, rpc)
+            authorize(guard.identify(GrpcioCall(context)), None, rpc)
             async for response in run(decoded(requests), context):
                 yield response
             return

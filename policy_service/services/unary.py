@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -32,6 +32,19 @@ class Evidence(NamedTuple):
 
     authorization: Sequence[str]
     sans: Iterable[str]
+
+
+class Call(Protocol):
+    """What a transport knows of a call, found out only when it is asked for."""
+
+    def evidence(self) -> Evidence:
+        """What the caller shows."""
+
+    def peer(self) -> str:
+        """The address it comes from: `ipv4:HOST:PORT`."""
+
+    def remaining_s(self) -> float | None:
+        """Seconds until its deadline; None when it has none."""
 
 
 class Failed(NamedTuple):
@@ -59,12 +72,12 @@ class Guard:
         self._credentials = credentials
         self._without_credentials = LOCAL if trusted else ANONYMOUS
 
-    def identify(self, evidence: Callable[[], Evidence]) -> Principal:
+    def identify(self, call: Call) -> Principal:
         """The caller's principal. Raises Unauthenticated."""
         credentials = self._credentials()
         if credentials is None:
             return self._without_credentials
-        return credentials.identify(*evidence())
+        return credentials.identify(*call.evidence())
 
 
 class Offer(NamedTuple):
@@ -89,18 +102,12 @@ class UnaryRpc:
         self._guard, self._permission, self._undecodable = guard, offer.permission, offer.undecodable
         self._request_class = GetMessageClass(method.input_type)
 
-    async def answer(
-        self,
-        encoded: bytes,
-        evidence: Callable[[], Evidence],
-        peer: Callable[[], str],
-        remaining_s: Callable[[], float | None],
-    ) -> bytes | Failed:
+    async def answer(self, encoded: bytes, call: Call) -> bytes | Failed:
         """The encoded answer, or why there is none."""
         try:
             principal = ANONYMOUS
             if self._permission is not None:
-                principal = self._guard.identify(evidence)
+                principal = self._guard.identify(call)
                 authorize(principal, self._permission, self.name)
             try:
                 request = decode(self._request_class, encoded, self.max_message_bytes)
@@ -108,7 +115,7 @@ class UnaryRpc:
                 if self._undecodable is None:
                     raise
                 return self._undecodable().SerializeToString()
-            response = await self._run(request, Caller(principal.name, peer, remaining_s))
+            response = await self._run(request, Caller(principal.name, call.peer, call.remaining_s))
             return response if type(response) is bytes else response.SerializeToString()  # type: ignore[union-attr]
         except PolicyError as error:
             return Failed.of(error)

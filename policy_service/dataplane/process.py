@@ -1,0 +1,92 @@
+"""A data-plane process from inside: the ASGI application that Envoy loads, and the replica that it answers from.
+
+Its supervisor is at the other end of a pipe: it sends the configuration, and hears a `Beat` four times a second. When
+the supervisor is gone, so is this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from policy_service.config import Config
+from policy_service.credentials import CHECK as CREDENTIALS_CHECK
+from policy_service.credentials import CredentialsFile
+from policy_service.dataplane.envoy import CONTROL
+from policy_service.dataplane.grpc_asgi import GrpcApplication
+from policy_service.errors import StartupError
+from policy_service.logs import set_up_logs
+from policy_service.reads import HEALTH, READ_SERVICES, Reads, read_ext_authz
+from policy_service.roles import ReplicaRole
+from policy_service.services.health import HealthService
+from policy_service.services.unary import Guard, Offer, unary_rpcs
+from policy_service.tasks import Tasks, cancel
+
+BEAT_S = 0.25
+FIRST_POLICY_S = 60.0  # how long a start waits for the policy, unless it cannot be got
+
+log = logging.getLogger(__name__)
+
+
+class Beat(NamedTuple):
+    """How a process is: whether it answers checks, and how many calls run."""
+
+    serving: bool
+    running: int
+
+
+@asynccontextmanager
+async def _life(application: GrpcApplication) -> AsyncIterator[None]:
+    """From the configuration to the end. Clients reach the process once it has a policy, or cannot have one yet."""
+    set_up_logs()
+    control = Connection(int(os.environ[CONTROL]))
+    config: Config = control.recv()
+    follow = config.follow
+    if follow is None or config.data_plane is None:
+        raise StartupError("a data plane follows an authority")
+    health = HealthService()
+    tasks = Tasks(health, READ_SERVICES)
+    async with AsyncExitStack() as stack:
+        credentials = CredentialsFile(config)
+        if credentials.current is not None:
+            poller = tasks.supervise(CREDENTIALS_CHECK, partial(credentials.follow, health))
+            stack.push_async_callback(cancel, poller)
+        access = config.authority_access
+        role = await ReplicaRole.start(follow, access, stack, tasks, health, True, READ_SERVICES)
+        reads = Reads(role.source, read_ext_authz(config))
+        stack.callback(reads.close)
+        guard = Guard(lambda: credentials.current, trusted=config.data_plane.is_local)
+        offers = (*reads.offers, Offer(HEALTH, health, None))
+        application.offer(rpc for offer in offers for rpc in unary_rpcs(offer, guard))
+        stack.push_async_callback(cancel, tasks.supervise("beats", partial(_beat, control, health, application)))
+        stack.push_async_callback(cancel, asyncio.create_task(_end_with(tasks.failed)))
+        await role.wait_for_policy(FIRST_POLICY_S)
+        yield
+        health.stop()
+
+
+async def _beat(control: Connection, health: HealthService, application: GrpcApplication) -> None:
+    while True:
+        try:
+            control.send(Beat(health.serves(""), application.running))
+        except OSError:
+            log.error("the server that started this data plane is gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        await asyncio.sleep(BEAT_S)
+
+
+async def _end_with(failed: asyncio.Event) -> None:
+    """A part that failed for good would leave the process half alive; a new one is whole."""
+    await failed.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+app = GrpcApplication(_life)

@@ -1,0 +1,96 @@
+"""The data-plane processes from outside: started, watched, started again, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from policy_service.addresses import Address
+from policy_service.config import AuthorityAccess, Config
+from policy_service.dataplane import envoy
+from policy_service.dataplane.child import Child
+from policy_service.errors import StartupError
+from policy_service.replication.following import Follow
+from policy_service.services.health import HealthService
+
+CHECK = "data_plane"  # the name of its health
+START_S = 10.0  # how long a start waits until all serve; a large policy takes longer, and health tells
+
+log = logging.getLogger(__name__)
+
+
+class DataPlane:
+    """The processes that share one address. Health `data_plane` says whether all of them serve."""
+
+    def __init__(self, config: Config, authority: Address, health: HealthService, stack: AsyncExitStack) -> None:
+        assert config.data_plane is not None  # noqa: S101 - the caller saw to it
+        self._health = health
+        reserved, where = _reserve(config.data_plane)
+        stack.callback(reserved.close)
+        self.address = f"{config.data_plane.text.rpartition(':')[0]}:{where.port}"
+        self._children: list[Child] = []
+        for number in range(config.data_plane_processes):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="policy-service-")))
+            own = _configuration(config, number, authority)
+            self._children.append(Child(number, folder, where, own, self._show_health))
+        self._up = asyncio.Event()
+        health.set(CHECK, serving=False)
+
+    @classmethod
+    async def start(cls, config: Config, authority: Address, health: HealthService, stack: AsyncExitStack) -> DataPlane:
+        """Starts the processes, and stops them with the stack. `authority`: where an authority in this process serves
+        them the policy; a replica's processes follow what the replica follows. Raises StartupError."""
+        plane = cls(config, authority, health, stack)
+        stack.push_async_callback(plane._stop)
+        for child in plane._children:
+            child.start()
+        try:
+            async with asyncio.timeout(START_S):
+                await plane._up.wait()
+        except TimeoutError:
+            log.warning("the data plane does not serve yet; health `%s` tells when it does", CHECK)
+        return plane
+
+    async def _stop(self) -> None:
+        await asyncio.gather(*(child.stop() for child in self._children))
+
+    def _show_health(self) -> None:
+        serving = all(child.beat.serving for child in self._children)
+        self._health.set(CHECK, serving=serving)
+        if serving:
+            self._up.set()
+
+
+def _configuration(config: Config, number: int, authority: Address) -> Config:
+    """That of one process: a replica, which has its own copy of the policy."""
+    follow, access = config.follow, config.authority_access
+    if follow is None:
+        follow, access = Follow(url=f"grpc://{authority.text}"), AuthorityAccess()
+    elif follow.state_cache is not None:
+        cache = follow.state_cache
+        follow = replace(follow, state_cache=cache.with_name(f"{cache.name}.data-plane-{number}"))
+    return replace(config, follow=follow, authority_access=access, database=None, publish=None, signing_key=None)
+
+
+def _reserve(address: Address) -> tuple[socket.socket, envoy.Socket]:
+    """Makes sure that the address is free, chooses the port where that is 0, and keeps others from taking it while no
+    process listens. Raises StartupError."""
+    host, _, port = address.text.rpartition(":")
+    try:
+        family, _, _, _, found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:  # which shares with nobody
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found)
+            where = probe.getsockname()
+        reserved = socket.socket(family)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(where)
+    except OSError:
+        words = f"the data plane cannot listen on {address.text}: the address is in use or is not this machine's"
+        raise StartupError(words) from None
+    return reserved, envoy.Socket(where[0], where[1])
