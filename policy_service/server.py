@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
 
 import grpc
 
 from policy_service.addresses import Address
-from policy_service.config import Config, Listener
+from policy_service.config import AuthorityAccess, Config, Listener
 from policy_service.credentials import CHECK as CREDENTIALS_CHECK
 from policy_service.credentials import CredentialsFile
-from policy_service.dataplane.envoy import is_installed, problem
-from policy_service.dataplane.supervisor import CHECK as DATA_PLANE
-from policy_service.dataplane.supervisor import DataPlane
-from policy_service.errors import StartupError
+from policy_service.dataplane.supervisor import DataPlane, can_run
 from policy_service.listeners import bind
 from policy_service.reads import HEALTH, READ_SERVICES, Reads, read_ext_authz
+from policy_service.replication.following import Follow
 from policy_service.roles import AuthorityRole, ReplicaRole, Role
 from policy_service.services.auth import Permission
 from policy_service.services.health import HealthService
@@ -97,11 +96,12 @@ class Server:
         self._stack.push_async_callback(self._drain, servers, role)
         for listener in self._config.listeners:
             self.addresses.append(self._listen(servers, listener, role, reads))
-        private = self._listen_privately(servers, role)
+        with_data_plane = self._config.data_plane is not None and can_run(self._health)
+        followed = self._followed_by_data_plane(servers, role) if with_data_plane else None
         for server in servers:
             await server.start()
-        if private is not None:
-            plane = await DataPlane.start(self._config, private, self._health, self._stack)
+        if followed is not None:
+            plane = await DataPlane.start(followed, self._health, self._stack)
             self.data_plane = plane.address
         self._announce(role)
 
@@ -146,17 +146,11 @@ class Server:
         server.add_generic_rpc_handlers(tuple(offered))
         return bind(server, listener.address, self._config)
 
-    def _listen_privately(self, servers: list[grpc.aio.Server], role: Role) -> Address | None:
-        """Where this process's own data plane, and nobody else, gets the policy; None when there is no data plane."""
-        if self._config.data_plane is None:
-            return None
-        if not is_installed():
-            raise StartupError("--data-plane needs pyvoy; install it: pip install 'policy-service[dataplane]'")
-        words = problem()
-        if words is not None:
-            log.error("there is no data plane", extra={"fields": {"problem": words}})
-            self._health.set(DATA_PLANE, serving=False)
-            return None
+    def _followed_by_data_plane(self, servers: list[grpc.aio.Server], role: Role) -> Config:
+        """The configuration of a replica in another process of this machine: it follows what this one follows, or, over
+        a Unix socket of its own, this authority."""
+        if self._config.follow is not None:
+            return self._config
         folder = self._stack.enter_context(TemporaryDirectory(prefix="policy-service-"))
         address = Address(f"unix:{folder}/authority")
         server = grpc.aio.server(options=SERVER_OPTIONS)
@@ -164,7 +158,8 @@ class Server:
         offer = Offer(REPLICATION, role.replication, Permission.REPLICATE)
         server.add_generic_rpc_handlers((handlers(offer, Guard(lambda: None, trusted=True)),))
         bind(server, address, self._config)
-        return address
+        follow = Follow(url=f"grpc://{address.text}")
+        return replace(self._config, follow=follow, authority_access=AuthorityAccess(), publish=None, signing_key=None)
 
     async def _drain(self, servers: list[grpc.aio.Server], role: Role) -> None:
         self._health.stop()

