@@ -38,6 +38,8 @@ installed: ## install as a user does, with the newest run-time dependencies and 
 	$(PYTHON) -m venv build/installed
 	build/installed/bin/pip install --quiet .
 	build/installed/bin/python tests/installed.py
+	build/installed/bin/pip install --quiet '.[dataplane]'
+	build/installed/bin/python tests/installed.py
 
 fmt: $(STAMP) ## format the code
 	$(BIN)/ruff format .
