@@ -21,7 +21,8 @@ CONTROL = "POLICY_SERVICE_DATA_PLANE_CONTROL"  # the variable with the file desc
 MAX_CONNECTIONS = 20_000
 MAX_STREAMS = 1_000  # of a connection at once; a client keeps further calls until some are answered
 REQUEST_TIMEOUT_S = 60  # for a request to arrive whole
-BUFFER_BYTES = 1024 * 1024
+BUFFER_BYTES = 1024 * 1024  # of a call's message, until Python takes it
+MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of all calls of a connection
 DRAIN_TIMEOUT_S = 1  # between the two GOAWAYs: what is on its way meanwhile is served
 _ENVOY_API = "type.googleapis.com/envoy"
 
@@ -134,7 +135,11 @@ def _connection_manager(*, asks_for_certificate: bool) -> dict[str, Any]:
         "@type": f"{_ENVOY_API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "data_plane",
         "codec_type": "HTTP2",
-        "http2_protocol_options": {"max_concurrent_streams": MAX_STREAMS},
+        "http2_protocol_options": {
+            "max_concurrent_streams": MAX_STREAMS,
+            "initial_stream_window_size": BUFFER_BYTES,
+            "initial_connection_window_size": MAX_UNREAD_BYTES,
+        },
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "request_timeout": f"{REQUEST_TIMEOUT_S}s",

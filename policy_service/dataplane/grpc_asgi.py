@@ -21,7 +21,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-T = TypeVar("T", bytes, float)
+T = TypeVar("T")
 
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _PROTO = frozenset((b"application/grpc", b"application/grpc+proto"))
@@ -105,9 +105,11 @@ class GrpcApplication:
             rpc = _examined(scope, headers, rpc)
         timeout = headers.get(b"grpc-timeout")
         call = AsgiCall(scope, headers, None if timeout is None else time.monotonic() + _ok(timeout_s(timeout)))
+        principal = _ok(rpc.admit(call))
         event = await receive()
         body = event["body"] if not event.get("more_body", True) else await _rest(event, receive, rpc.max_message_bytes)
-        answer = _ok(await rpc.answer(_ok(message_of(body, rpc.max_message_bytes)), call))
+        message = _ok(message_of(body, rpc.max_message_bytes))
+        answer = _ok(await rpc.answer(principal, message, call))
         if timeout is not None and (call.remaining_s() or 0) <= 0:
             raise _refused(_LATE)
         return answer

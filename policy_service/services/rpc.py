@@ -80,10 +80,12 @@ def handlers(offer: Offer, guard: Guard) -> grpc.GenericRpcHandler:
 
 def _unary(rpc: UnaryRpc) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(encoded: bytes, context: Context) -> bytes:
-        answer = await rpc.answer(encoded, GrpcioCall(context))
-        if isinstance(answer, bytes):
-            return answer
-        return await _abort(context, answer)
+        call = GrpcioCall(context)
+        principal = rpc.admit(call)
+        if isinstance(principal, Failed):
+            return await _abort(context, principal)
+        answer = await rpc.answer(principal, encoded, call)
+        return answer if isinstance(answer, bytes) else await _abort(context, answer)
 
     return handle
 

@@ -102,13 +102,20 @@ class UnaryRpc:
         self._guard, self._permission, self._undecodable = guard, offer.permission, offer.undecodable
         self._request_class = GetMessageClass(method.input_type)
 
-    async def answer(self, encoded: bytes, call: Call) -> bytes | Failed:
-        """The encoded answer, or why there is none."""
+    def admit(self, call: Call) -> Principal | Failed:
+        """Who calls, if they may: known before the message, so that nobody else makes us hold one."""
+        if self._permission is None:
+            return ANONYMOUS
         try:
-            principal = ANONYMOUS
-            if self._permission is not None:
-                principal = self._guard.identify(call)
-                authorize(principal, self._permission, self.name)
+            principal = self._guard.identify(call)
+            authorize(principal, self._permission, self.name)
+        except PolicyError as error:
+            return Failed.of(error)
+        return principal
+
+    async def answer(self, principal: Principal, encoded: bytes, call: Call) -> bytes | Failed:
+        """The encoded answer to one who was admitted, or why there is none."""
+        try:
             try:
                 request = decode(self._request_class, encoded, self.max_message_bytes)
             except InvalidArgument:
