@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, cycle
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from bench.envoy import gateway, upstream
 from bench.ext_authz_check import Stages, recorded, time_checks
 from bench.http_load import Load, Request, connected
-from bench.processes import serving
+from bench.processes import cpu_s, serving
 from bench.report import Cell, Table, percentile
 from bench.world import Check, World
 from policy_service.domain.decide import Decision, Reason, decide
@@ -41,7 +42,8 @@ TEXT = (
     'Sam\'s report says "costs rose by 4 % in May".\nWhy, and since when? Compare it with the year before, '
     "say what was planned – and what was not – and name the three largest causes. "
 )
-DIRECT, WITHOUT, WITH = WAYS = "no gateway", "without ext_authz", "with ext_authz"
+DIRECT, WITHOUT, WITH, FAST = WAYS = "no gateway", "without ext_authz", "with ext_authz", "with, data plane"
+GUARDED = (WITH, FAST)
 PROCESSES = ("client", "upstream", "Envoy", "service")
 
 Key = tuple[str, int, str]  # body, connections, way
@@ -49,11 +51,12 @@ Key = tuple[str, int, str]  # body, connections, way
 RATES = f"""{CONNECTIONS} connections, each with one request at a time. {SHARES[ALLOWED]:.0%} of the requests are
 allowed, the others are denied by the team or the member, in equal parts, and do not reach the upstream; every status is
 checked. Callers are random, of {WORLD.members:,} members. The gateways are clients/envoy/envoy.yaml with one worker and
-its access log, but identity from headers, and one of them without the filter. The upstream is a third Envoy, which
-reads the whole request and gives a fixed answer: requests are really forwarded, and what that takes is not in the
-gateway's processor time. *No gateway*: the client straight at the upstream, the most that this client can do. The ways
-take turns, {ROUNDS} rounds; shown are medians. All processes share the cores of this machine: with a core for each, the
-slowest of them alone would set the rate."""
+its access log, but identity from headers, and one of them without the filter. *With ext_authz* they ask the service's
+grpcio listener, *with, data plane* its fast data plane. The upstream is one more Envoy, which reads the whole request
+and gives a fixed answer: requests are really forwarded, and what that takes is not in the gateway's processor time. *No
+gateway*: the client straight at the upstream, the most that this client can do. The ways take turns, {ROUNDS} rounds;
+shown are medians. All processes share the cores of this machine: with a core for each, the slowest of them alone would
+set the rate."""
 LATENCIES = """One connection, one request at a time, in the same rounds; all answers of a way together. *Added*: the
 allowed requests with ext_authz against all without."""
 TIMES = """Microseconds of a processor for each request, over all rounds. With ext_authz a fifth of the requests does
@@ -108,7 +111,12 @@ async def measure(folder: Path) -> list[Table]:
         state = await _state(database)
         requests = _requests(_chosen(state))
     settings = read_settings(SETTINGS, settings_file.name)
-    options = (f"--database={database}", f"--ext-authz-config={settings_file}", "--drain-timeout-s=1")
+    options = (
+        f"--database={database}",
+        f"--ext-authz-config={settings_file}",
+        "--drain-timeout-s=1",
+        "--data-plane=127.0.0.1:0",
+    )
     async with upstream(folder) as (behind, port):
         stages = {
             body: time_checks(state, settings, await recorded(folder, port, asked), asked)
@@ -118,12 +126,15 @@ async def measure(folder: Path) -> list[Table]:
             serving(*options) as service,
             gateway(folder, port) as (plain, plain_port),
             gateway(folder, port, await service.target()) as (guarded, guarded_port),
+            gateway(folder, port, await service.target("data_plane")) as (fast, fast_port),
         ):
+            data_plane = partial(cpu_s, service.children())
             clocks = {"client": time.process_time, "upstream": behind.cpu_s}
             ways = {
                 DIRECT: Way(port, clocks),
                 WITHOUT: Way(plain_port, clocks | {"Envoy": plain.cpu_s}),
                 WITH: Way(guarded_port, clocks | {"Envoy": guarded.cpu_s, "service": service.cpu_s}),
+                FAST: Way(fast_port, clocks | {"Envoy": fast.cpu_s, "service": data_plane}),
             }
             tallies = await _tallies(ways, requests)
     return _tables(tallies, stages)
@@ -135,7 +146,7 @@ async def _tallies(ways: Mapping[str, Way], requests: Mapping[str, list[Request]
     async with AsyncExitStack() as stack:
         loads = [
             await stack.enter_async_context(
-                connected(ways[way].port, connections, cycle(requests[body]), guarded=way == WITH)
+                connected(ways[way].port, connections, cycle(requests[body]), guarded=way in GUARDED)
             )
             for body, connections, way in keys
         ]
@@ -212,10 +223,9 @@ def _chat(model: str, size: int) -> bytes:
 
 
 def _tables(tallies: dict[Key, Tally], stages: dict[str, Stages]) -> list[Table]:
-    rate_columns = ("body", *(f"{way}, /s" for way in WAYS), "with / without")
+    rate_columns = ("body", *(f"{way}, /s" for way in WAYS), *(f"{way} / without" for way in GUARDED))
     latency_columns = (
-        *("body", "no gateway p50 ms", "without p50 ms", "p99 ms", "with, allowed p50 ms", "p99 ms"),
-        *("denied p50 ms", "p99 ms", "added p50 ms", "added p99 ms"),
+        *("body", "way", "allowed p50 ms", "p99 ms", "denied p50 ms", "p99 ms", "added p50 ms", "added p99 ms"),
     )
     check_columns = (
         *("body", "decode µs", "check µs", "encode µs", "together µs", "of the service, 32 connections"),
@@ -224,7 +234,9 @@ def _tables(tallies: dict[Key, Tally], stages: dict[str, Stages]) -> list[Table]
     time_columns = ("body", "connections", "way", *PROCESSES, "together", "service's share")
     return [
         Table("Requests a second", rate_columns, [_rates(tallies, body) for body in BODIES], RATES),
-        Table("Latency", latency_columns, [_latencies(tallies, body) for body in BODIES], LATENCIES),
+        Table(
+            "Latency", latency_columns, [_latencies(tallies, body, way) for body in BODIES for way in WAYS], LATENCIES
+        ),
         Table(
             "Processor time of a request", time_columns, [_times(key, tally) for key, tally in tallies.items()], TIMES
         ),
@@ -233,16 +245,20 @@ def _tables(tallies: dict[Key, Tally], stages: dict[str, Stages]) -> list[Table]
 
 
 def _rates(tallies: dict[Key, Tally], body: str) -> list[Cell]:
-    direct, without, with_ = (tallies[body, CONNECTIONS, way].rate for way in WAYS)
-    return [body, direct, without, with_, with_ / without]
+    rates = {way: tallies[body, CONNECTIONS, way].rate for way in WAYS}
+    return [body, *rates.values(), *(rates[way] / rates[WITHOUT] for way in GUARDED)]
 
 
-def _latencies(tallies: dict[Key, Tally], body: str) -> list[Cell]:
-    direct, without, with_ = (tallies[body, 1, way] for way in WAYS)
-    found = [(without.allowed_ms, 50), (without.allowed_ms, 99), (with_.allowed_ms, 50), (with_.allowed_ms, 99)]
-    found += [(with_.denied_ms, 50), (with_.denied_ms, 99)]
-    shown = [percentile(times, percent) for times, percent in found]
-    return [body, direct.p50_ms, *shown, shown[2] - shown[0], shown[3] - shown[1]]
+def _latencies(tallies: dict[Key, Tally], body: str, way: str) -> list[Cell]:
+    tally, without = tallies[body, 1, way], tallies[body, 1, WITHOUT]
+    times = (tally.allowed_ms, tally.denied_ms if way in GUARDED else ())
+    shown: list[Cell] = [percentile(found, percent) if found else "" for found in times for percent in (50, 99)]
+    added: list[Cell] = ["", ""]
+    if way in GUARDED:
+        added = [
+            percentile(tally.allowed_ms, percent) - percentile(without.allowed_ms, percent) for percent in (50, 99)
+        ]
+    return [body, way, *shown, *added]
 
 
 def _times(key: Key, tally: Tally) -> list[Cell]:

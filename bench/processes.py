@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -52,10 +52,10 @@ class Server:
         assert line is not None
         return line
 
-    async def target(self) -> str:
-        """Where it answers, once it does."""
+    async def target(self, field: str = "listen") -> str:
+        """Where it answers, once it does; `data_plane`: where its data plane does."""
         _, line = await self.said(" serving ")
-        found = re.search(r" listen=(\S+)", line)
+        found = re.search(rf" {field}=(\S+)", line)
         assert found
         return found[1]
 
@@ -66,6 +66,10 @@ class Server:
         _, line = await self.said("gaps: ", asked)
         return Gaps(**json.loads(line.partition(": ")[2]))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def memory_mib(self, field: str = "VmRSS") -> float:
         """Resident memory now; VmHWM: the most so far."""
         found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
@@ -74,14 +78,24 @@ class Server:
 
     def cpu_s(self) -> float:
         """Processor time that it has taken."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s([self._process.pid])
+
+    def children(self) -> list[int]:
+        """The processes that it has started."""
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self._process.returncode is None:
             self._process.send_signal(number)
         await self._process.wait()
         await self._reader
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor time that the processes have taken."""
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in pids]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 class Loaded(NamedTuple):
