@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -20,21 +20,18 @@ from policy_service.services.unary import Evidence, Failed, UnaryRpc
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-T = TypeVar("T")
 
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _PROTO = frozenset((b"application/grpc", b"application/grpc+proto"))
 _START = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
 _END = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
-_LATE = Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before there was an answer")
 
 
-class Refused(Exception):
-    """The call ends before it is a service's: with an HTTP status, where it is no call of gRPC's, or a status."""
+class NoCall(Exception):
+    """What is no call of gRPC's gets an HTTP status, and a header that says what is one."""
 
-    def __init__(self, status: int, headers: Headers) -> None:
-        self.status, self.headers = status, headers
+    def __init__(self, status: int, header: tuple[bytes, bytes]) -> None:
+        self.status, self.header = status, header
 
 
 class Disconnected(Exception):
@@ -83,16 +80,17 @@ class GrpcApplication:
             await send(_START)
             await send({"type": "http.response.body", "body": b"".join((b"\0", len(answer).to_bytes(4), answer))})
             await send(_END)
-        except Refused as refused:
-            await send({"type": "http.response.start", "status": refused.status, "headers": refused.headers})
-            await send({"type": "http.response.body", "body": b""})
+        except Failed as failed:
+            await _send_headers(send, 200, [_CONTENT_TYPE, *trailers_of(failed)])
+        except NoCall as refused:
+            await _send_headers(send, refused.status, [refused.header])
         except Disconnected:
             pass
         finally:
             self.running -= 1
 
     async def _answer(self, scope: Scope, receive: Receive) -> bytes:
-        """Raises Refused, Disconnected."""
+        """Raises Failed, NoCall, Disconnected."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         rpc = self._rpcs.get(scope["raw_path"])
         if (
@@ -104,14 +102,13 @@ class GrpcApplication:
         ):
             rpc = _examined(scope, headers, rpc)
         timeout = headers.get(b"grpc-timeout")
-        call = AsgiCall(scope, headers, None if timeout is None else time.monotonic() + _ok(timeout_s(timeout)))
-        principal = _ok(rpc.admit(call))
+        call = AsgiCall(scope, headers, None if timeout is None else time.monotonic() + timeout_s(timeout))
+        principal = rpc.admit(call)
         event = await receive()
         body = event["body"] if not event.get("more_body", True) else await _rest(event, receive, rpc.max_message_bytes)
-        message = _ok(message_of(body, rpc.max_message_bytes))
-        answer = _ok(await rpc.answer(principal, message, call))
+        answer = await rpc.answer(principal, message_of(body, rpc.max_message_bytes), call)
         if timeout is not None and (call.remaining_s() or 0) <= 0:
-            raise _refused(_LATE)
+            raise Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before there was an answer")
         return answer
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -126,34 +123,23 @@ class GrpcApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _refused(failed: Failed) -> Refused:
-    return Refused(200, [_CONTENT_TYPE, *trailers_of(failed)])
-
-
-def _ok(value: T | Failed) -> T:
-    """Raises Refused where it is none."""
-    if isinstance(value, Failed):
-        raise _refused(value)
-    return value
-
-
 def _examined(scope: Scope, headers: Mapping[bytes, bytes], rpc: UnaryRpc | None) -> UnaryRpc:
-    """What can be served for all that. Raises Refused with what is wrong."""
+    """What can be served for all that. Raises Failed or NoCall with what is wrong."""
     if scope["method"] != "POST":
-        raise Refused(405, [(b"allow", b"POST")])
+        raise NoCall(405, (b"allow", b"POST"))
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if not kind.startswith(b"application/grpc") or kind[16:17] not in (b"", b"+"):
-        raise Refused(415, [(b"accept", b"application/grpc")])
+        raise NoCall(415, (b"accept", b"application/grpc"))
     if kind not in _PROTO:
         words = "messages are protobuf's; send content-type application/grpc"
-        raise _refused(Failed(grpc.StatusCode.UNIMPLEMENTED, words))
+        raise Failed(grpc.StatusCode.UNIMPLEMENTED, words)
     if rpc is None or scope["query_string"]:
         path = scope["raw_path"].decode(errors="replace")[:256]
         words = f"{path} is not offered here, where unary calls that read are answered; see the other listeners"
-        raise _refused(Failed(grpc.StatusCode.UNIMPLEMENTED, words))
+        raise Failed(grpc.StatusCode.UNIMPLEMENTED, words)
     if headers.get(b"te") != b"trailers":
         words = "the header `te: trailers` is missing; did a proxy lose it?"
-        raise _refused(Failed(grpc.StatusCode.INVALID_ARGUMENT, words))
+        raise Failed(grpc.StatusCode.INVALID_ARGUMENT, words)
     return rpc
 
 
@@ -169,3 +155,8 @@ async def _rest(event: MutableMapping[str, Any], receive: Receive, most: int) ->
         if not event.get("more_body") or size > FRAME_BYTES + most:
             return b"".join(parts)
         event = await receive()
+
+
+async def _send_headers(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -21,16 +21,16 @@ _UNIT_S = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1
 _UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
-def message_of(body: bytes, max_message_bytes: int) -> bytes | Failed:
-    """The one message that a body has to be."""
+def message_of(body: bytes, max_message_bytes: int) -> bytes:
+    """The one message that a body has to be. Raises Failed."""
     if len(body) >= FRAME_BYTES:
         length = int.from_bytes(body[1:FRAME_BYTES])
         if body[0] == 0 and length == len(body) - FRAME_BYTES and length <= max_message_bytes:
             return body[FRAME_BYTES:]
-        return _bad_frame(body, length, max_message_bytes)
+        raise _bad_frame(body, length, max_message_bytes)
     if body:
-        return _malformed(f"the body ends within the {FRAME_BYTES} bytes before a message")
-    return Failed(grpc.StatusCode.UNIMPLEMENTED, "there is no message; send exactly one")
+        raise _malformed(f"the body ends within the {FRAME_BYTES} bytes before a message")
+    raise Failed(grpc.StatusCode.UNIMPLEMENTED, "there is no message; send exactly one")
 
 
 def _bad_frame(body: bytes, length: int, max_message_bytes: int) -> Failed:
@@ -49,12 +49,12 @@ def _malformed(words: str) -> Failed:
     return Failed.of(InvalidArgument([Violation("", words)]))
 
 
-def timeout_s(value: bytes) -> float | Failed:
-    """What `grpc-timeout` says, in seconds."""
+def timeout_s(value: bytes) -> float:
+    """What `grpc-timeout` says, in seconds. Raises Failed."""
     found = _TIMEOUT.fullmatch(value)
     if found is None:
         shown = value[:32].decode(errors="replace")
-        return _malformed(f"grpc-timeout {shown!r} is not up to 8 digits and one of H, M, S, m, u, n")
+        raise _malformed(f"grpc-timeout {shown!r} is not up to 8 digits and one of H, M, S, m, u, n")
     return int(found[1]) * _UNIT_S[found[2]]
 
 

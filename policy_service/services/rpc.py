@@ -19,13 +19,13 @@ from policy_service.errors import PolicyError, TooSlow
 from policy_service.services.auth import Permission, authorize
 from policy_service.services.caller import Caller
 from policy_service.services.unary import (
-    FAULT,
     Evidence,
     Failed,
     Guard,
     Offer,
     UnaryRpc,
     decode,
+    fault,
     rpc_name,
     unary_rpcs,
 )
@@ -81,11 +81,11 @@ def handlers(offer: Offer, guard: Guard) -> grpc.GenericRpcHandler:
 def _unary(rpc: UnaryRpc) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(encoded: bytes, context: Context) -> bytes:
         call = GrpcioCall(context)
-        principal = rpc.admit(call)
-        if isinstance(principal, Failed):
-            return await _abort(context, principal)
-        answer = await rpc.answer(principal, encoded, call)
-        return answer if isinstance(answer, bytes) else await _abort(context, answer)
+        try:
+            return await rpc.answer(rpc.admit(call), encoded, call)
+        except Failed as error:
+            failed = error
+        return await _abort(context, failed)
 
     return handle
 
@@ -116,7 +116,7 @@ def _streaming(
             failed = Failed.of(error)
         except Exception:
             log.exception("rpc failed", extra={"fields": {"rpc": rpc}})
-            failed = FAULT
+            failed = fault()
         await _abort(context, failed)
 
     return handle

@@ -47,12 +47,12 @@ class Call(Protocol):
         """Seconds until its deadline; None when it has none."""
 
 
-class Failed(NamedTuple):
-    """The status of an RPC that failed. `details` is an encoded google.rpc.Status; empty for none."""
+class Failed(Exception):
+    """An RPC ends with this status. `details` is an encoded google.rpc.Status; empty for none."""
 
-    code: grpc.StatusCode
-    message: str
-    details: bytes = b""
+    def __init__(self, code: grpc.StatusCode, message: str, details: bytes = b"") -> None:
+        super().__init__(message)
+        self.code, self.message, self.details = code, message, details
 
     @classmethod
     def of(cls, error: PolicyError) -> Failed:
@@ -61,7 +61,9 @@ class Failed(NamedTuple):
         return cls(code, status.message, status.SerializeToString())
 
 
-FAULT = Failed(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+def fault() -> Failed:
+    """For what should not happen. The caller logs it."""
+    return Failed(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
 
 
 class Guard:
@@ -102,19 +104,19 @@ class UnaryRpc:
         self._guard, self._permission, self._undecodable = guard, offer.permission, offer.undecodable
         self._request_class = GetMessageClass(method.input_type)
 
-    def admit(self, call: Call) -> Principal | Failed:
-        """Who calls, if they may: known before the message, so that nobody else makes us hold one."""
+    def admit(self, call: Call) -> Principal:
+        """Who calls, if they may: known before the message, so that nobody else makes us hold one. Raises Failed."""
         if self._permission is None:
             return ANONYMOUS
         try:
             principal = self._guard.identify(call)
             authorize(principal, self._permission, self.name)
         except PolicyError as error:
-            return Failed.of(error)
+            raise Failed.of(error) from None
         return principal
 
-    async def answer(self, principal: Principal, encoded: bytes, call: Call) -> bytes | Failed:
-        """The encoded answer to one who was admitted, or why there is none."""
+    async def answer(self, principal: Principal, encoded: bytes, call: Call) -> bytes:
+        """The encoded answer to one who was admitted. Raises Failed."""
         try:
             try:
                 request = decode(self._request_class, encoded, self.max_message_bytes)
@@ -125,10 +127,10 @@ class UnaryRpc:
             response = await self._run(request, Caller(principal.name, call.peer, call.remaining_s))
             return response if type(response) is bytes else response.SerializeToString()  # type: ignore[union-attr]
         except PolicyError as error:
-            return Failed.of(error)
+            raise Failed.of(error) from None
         except Exception:
             log.exception("rpc failed", extra={"fields": {"rpc": self.name}})
-            return FAULT
+            raise fault() from None
 
 
 def unary_rpcs(offer: Offer, guard: Guard) -> list[UnaryRpc]:
