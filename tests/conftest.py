@@ -10,6 +10,7 @@ import pytest
 
 from policy_service.addresses import Address
 from policy_service.config import Config
+from policy_service.dataplane import envoy
 from policy_service.server import Server
 
 
@@ -34,6 +35,9 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
     running: list[RunningServer] = []
 
     async def start(**overrides: Any) -> RunningServer:
+        without_data_plane = envoy.problem()
+        if "data_plane" in overrides and without_data_plane:
+            pytest.skip(without_data_plane)
         defaults = {"listen": Address("127.0.0.1:0"), "database": tmp_path / "policy.db", "drain_timeout_s": 2.0}
         config = Config(**defaults | overrides)
         server = RunningServer(await Server.start(config), config)
