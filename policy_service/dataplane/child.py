@@ -17,7 +17,8 @@ from policy_service.tasks import cancel
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.25, 30.0  # before a process that ended is started again; doubled each time
 STABLE_S = 60.0  # one that ran so long is started again at once, nearly
-HANG_S = 30.0  # without a beat
+FIRST_BEAT_S = 15.0  # from the start of a process
+HANG_S = 30.0  # without a beat after that
 END_S = 5.0  # for a process to end that was asked to
 SILENT = Beat(serving=False, running=0)
 
@@ -64,7 +65,7 @@ class Child:
         with ours:
             with theirs:
                 process = await envoy.launch(self._folder, self._where, self._config, theirs.fileno())
-            self._process, self._heard_at = process, loop.time()
+            self._process, self._heard_at, self._beats = process, loop.time(), 0
             with suppress(OSError):  # it ended already; its status says how
                 ours.send(self._config)
             loop.add_reader(ours.fileno(), self._read, ours)
@@ -79,28 +80,30 @@ class Child:
             with suppress(TimeoutError):
                 status = await asyncio.wait_for(process.wait(), BEAT_S)
                 return f"with status {status}" if status >= 0 else f"by signal {-status}"
-            if loop.time() - self._heard_at > HANG_S:
+            most_s = HANG_S if self._beats else FIRST_BEAT_S
+            if loop.time() - self._heard_at > most_s:
                 process.kill()
                 await process.wait()
-                return f"killed after {HANG_S:g} s without a sign of life"
+                return f"killed after {most_s:g} s without a sign of life"
 
     def _read(self, pipe: Connection) -> None:
         try:
             while pipe.poll():
                 self._heard_at = asyncio.get_running_loop().time()
-                self._hear(pipe.recv())
+                self._beats += 1
+                self._hear(Beat.decode(pipe.recv_bytes()))
         except (EOFError, OSError):  # it ended; its status says how
             asyncio.get_running_loop().remove_reader(pipe.fileno())
 
     def _hear(self, beat: Beat) -> None:
         self.beat = beat
-        self._beats += 1
         self._changed()
 
     async def stop(self) -> None:
         """Drains the process and ends it."""
-        if self._process is not None and self._process.returncode is None:
-            await self._drain(self._process)
+        if self._process is not None and self._process.returncode is None and self._beats:
+            with suppress(OSError):  # whatever happens, it ends
+                await self._drain(self._process)
         if self._running is not None:
             await cancel(self._running)  # which would start another
         if self._process is not None and self._process.returncode is None:

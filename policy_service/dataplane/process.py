@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -32,6 +33,8 @@ from policy_service.tasks import Tasks, cancel
 BEAT_S = 0.25
 FIRST_POLICY_S = 60.0  # how long a start waits for the policy, unless it cannot be got
 
+_BEAT = struct.Struct("?I")
+
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,14 @@ class Beat(NamedTuple):
     serving: bool
     running: int
 
+    def encode(self) -> bytes:
+        return _BEAT.pack(*self)
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Beat:
+        """No more than two numbers is taken from a process that reads what strangers send."""
+        return cls(*_BEAT.unpack(encoded))
+
 
 @asynccontextmanager
 async def _life(application: GrpcApplication) -> AsyncIterator[None]:
@@ -48,37 +59,48 @@ async def _life(application: GrpcApplication) -> AsyncIterator[None]:
     set_up_logs()
     control = Connection(int(os.environ[CONTROL]))
     config: Config = control.recv()
-    follow = config.follow
-    if follow is None or config.data_plane is None:
+    async with AsyncExitStack() as stack:
+        try:
+            health = await _start(application, config, control, stack)
+        except Exception as error:
+            log.error("the data plane cannot start", extra={"fields": {"error": str(error)}})
+            _end()  # Envoy would stay, and listen nowhere
+            raise
+        yield
+        health.stop()
+
+
+async def _start(
+    application: GrpcApplication, config: Config, control: Connection, stack: AsyncExitStack
+) -> HealthService:
+    follow, address = config.follow, config.data_plane
+    if follow is None or address is None:
         raise StartupError("a data plane follows an authority")
     health = HealthService()
     tasks = Tasks(health, READ_SERVICES)
-    async with AsyncExitStack() as stack:
-        credentials = CredentialsFile(config)
-        if credentials.current is not None:
-            poller = tasks.supervise(CREDENTIALS_CHECK, partial(credentials.follow, health))
-            stack.push_async_callback(cancel, poller)
-        access = config.authority_access
-        role = await ReplicaRole.start(follow, access, stack, tasks, health, True, READ_SERVICES)
-        reads = Reads(role.source, read_ext_authz(config))
-        stack.callback(reads.close)
-        guard = Guard(lambda: credentials.current, trusted=config.data_plane.is_local)
-        offers = (*reads.offers, Offer(HEALTH, health, None))
-        application.offer(rpc for offer in offers for rpc in unary_rpcs(offer, guard))
-        stack.push_async_callback(cancel, tasks.supervise("beats", partial(_beat, control, health, application)))
-        stack.push_async_callback(cancel, asyncio.create_task(_end_with(tasks.failed)))
-        await role.wait_for_policy(FIRST_POLICY_S)
-        yield
-        health.stop()
+    credentials = CredentialsFile(config)
+    if credentials.current is not None:
+        poller = tasks.supervise(CREDENTIALS_CHECK, partial(credentials.follow, health))
+        stack.push_async_callback(cancel, poller)
+    role = await ReplicaRole.start(follow, config.authority_access, stack, tasks, health, True, READ_SERVICES)
+    reads = Reads(role.source, read_ext_authz(config))
+    stack.callback(reads.close)
+    guard = Guard(lambda: credentials.current, trusted=address.is_local)
+    offers = (*reads.offers, Offer(HEALTH, health, None))
+    application.offer(rpc for offer in offers for rpc in unary_rpcs(offer, guard))
+    stack.push_async_callback(cancel, tasks.supervise("beats", partial(_beat, control, health, application)))
+    stack.push_async_callback(cancel, asyncio.create_task(_end_with(tasks.failed)))
+    await role.wait_for_policy(FIRST_POLICY_S)
+    return health
 
 
 async def _beat(control: Connection, health: HealthService, application: GrpcApplication) -> None:
     while True:
         try:
-            control.send(Beat(health.serves(""), application.running))
+            control.send_bytes(Beat(health.serves(""), application.running).encode())
         except OSError:
             log.error("the server that started this data plane is gone")
-            os.kill(os.getpid(), signal.SIGTERM)
+            _end()
             return
         await asyncio.sleep(BEAT_S)
 
@@ -86,6 +108,10 @@ async def _beat(control: Connection, health: HealthService, application: GrpcApp
 async def _end_with(failed: asyncio.Event) -> None:
     """A part that failed for good would leave the process half alive; a new one is whole."""
     await failed.wait()
+    _end()
+
+
+def _end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 

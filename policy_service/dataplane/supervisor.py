@@ -88,8 +88,11 @@ def _reserve(address: Address) -> tuple[socket.socket, envoy.Socket]:
     """Makes sure that the address is free, chooses the port where that is 0, and keeps others from taking it while no
     process listens. Raises StartupError."""
     host, _, port = address.text.rpartition(":")
+    host = host.strip("[]")
     try:
-        family, _, _, _, found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        if host == "*":
+            raise OSError  # it is no host, but some resolvers find loopback
+        family, _, _, _, found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:  # which shares with nobody
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found)
@@ -97,7 +100,7 @@ def _reserve(address: Address) -> tuple[socket.socket, envoy.Socket]:
         reserved = socket.socket(family)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(where)
-    except OSError:
+    except (OSError, UnicodeError):
         words = f"the data plane cannot listen on {address.text}: the address is in use or is not this machine's"
         raise StartupError(words) from None
     return reserved, envoy.Socket(where[0], where[1])

@@ -29,7 +29,7 @@ def message_of(body: bytes, max_message_bytes: int) -> bytes:
             return body[FRAME_BYTES:]
         raise _bad_frame(body, length, max_message_bytes)
     if body:
-        raise _malformed(f"the body ends within the {FRAME_BYTES} bytes before a message")
+        raise malformed(f"the body ends within the {FRAME_BYTES} bytes before a message")
     raise Failed(grpc.StatusCode.UNIMPLEMENTED, "there is no message; send exactly one")
 
 
@@ -37,15 +37,15 @@ def _bad_frame(body: bytes, length: int, max_message_bytes: int) -> Failed:
     if body[0] == 1:
         return Failed(grpc.StatusCode.UNIMPLEMENTED, "the message is compressed; send it with grpc-encoding identity")
     if body[0] != 0:
-        return _malformed(f"the body begins with the byte {body[0]}, and a message's frame with 0")
+        return malformed(f"the body begins with the byte {body[0]}, and a message's frame with 0")
     if length > max_message_bytes:
         return Failed.of(MessageTooLarge(f"the message has {length} bytes; send at most {max_message_bytes}"))
     if length > len(body) - FRAME_BYTES:
-        return _malformed(f"the body ends {length - len(body) + FRAME_BYTES} bytes before its message does")
+        return malformed(f"the body ends {length - len(body) + FRAME_BYTES} bytes before its message does")
     return Failed(grpc.StatusCode.UNIMPLEMENTED, "the body goes on after the message; send exactly one")
 
 
-def _malformed(words: str) -> Failed:
+def malformed(words: str) -> Failed:
     return Failed.of(InvalidArgument([Violation("", words)]))
 
 
@@ -54,7 +54,7 @@ def timeout_s(value: bytes) -> float:
     found = _TIMEOUT.fullmatch(value)
     if found is None:
         shown = value[:32].decode(errors="replace")
-        raise _malformed(f"grpc-timeout {shown!r} is not up to 8 digits and one of H, M, S, m, u, n")
+        raise malformed(f"grpc-timeout {shown!r} is not up to 8 digits and one of H, M, S, m, u, n")
     return int(found[1]) * _UNIT_S[found[2]]
 
 

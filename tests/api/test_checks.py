@@ -1,4 +1,4 @@
-"""CheckModelAccess, BatchCheckModelAccess and at_least_revision. The decisions themselves: tests/conformance."""
+"""CheckModelAccess and BatchCheckModelAccess. The decisions themselves: tests/conformance; revisions: tests/fronts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 
 import grpc
 import pytest
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
 from policy_service.v1.access_pb2 import (
     BatchCheckModelAccessRequest,
     CheckModelAccessResponse,
     ExplainModelAccessRequest,
-    ListAccessibleModelsRequest,
     Reason,
 )
 from policy_service.v1.admin_pb2 import CreateTeamRequest, UpdateMemberRequest, UpdateTeamRequest
@@ -144,61 +142,6 @@ async def test_a_batch_of_the_worst_fits_a_message(world: Rpc) -> None:
         checks = [check(odd, odd, model)] * 1_000
         answer = await world.access.BatchCheckModelAccess(BatchCheckModelAccessRequest(checks=checks))
         assert len(answer.results) == 1_000
-
-
-QUESTIONS = {
-    "CheckModelAccess": check("ml", "ann", "gpt-4"),
-    "BatchCheckModelAccess": BatchCheckModelAccessRequest(checks=[check("ml", "ann", "gpt-4")]),
-    "ListAccessibleModels": ListAccessibleModelsRequest(team="ml", user="ann"),
-    "ExplainModelAccess": ExplainModelAccessRequest(team="ml", user="ann", model="gpt-4"),
-}
-EACH_QUESTION = pytest.mark.parametrize("name", QUESTIONS)
-
-
-def at_least(name: str, revision: str) -> Message:
-    request = type(QUESTIONS[name])()
-    request.CopyFrom(QUESTIONS[name])
-    request.at_least_revision = revision
-    return request
-
-
-@EACH_QUESTION
-async def test_a_revision_that_is_reached(world: Rpc, name: str) -> None:
-    head = await world.head()
-    epoch, number = head.split(".")
-    for revision in (head, f"{epoch}.0", f"{epoch}.{int(number) - 1}"):
-        answer = await world.call(name, at_least(name, revision))
-        assert (answer.decision if name == "ExplainModelAccess" else answer).revision == head
-
-
-@EACH_QUESTION
-async def test_a_revision_that_is_not_reached(world: Rpc, name: str) -> None:
-    head = await world.head()
-    epoch, number = head.split(".")
-    other = "f" * len(epoch) if epoch[0] != "f" else "0" * len(epoch)
-    for revision in (
-        f"{epoch}.{int(number) + 1}",
-        f"{epoch}.999999999999999999",
-        f"{other}.0",
-        f"{other}.{number}",
-        "x.1",
-    ):
-        failure = await refused(world.call(name, at_least(name, revision)), PRECONDITION)
-        assert failure.reason == "REVISION_NOT_REACHED"
-        assert failure.detail(ErrorInfo).metadata["current_revision"] == head
-        assert failure.detail(PreconditionFailure).violations[0].subject == revision
-        assert head in failure.message
-
-
-MALFORMED = ["x", "1", ".1", "e.", "e.-1", "e.01", "e.1.", "e.1.2", "e.+1", "E.1", "e.1 ", " e.1", "e 1", "é.1", "e.١"]
-MALFORMED += ["e." + "9" * 19, "e" * 65 + ".1", "e.1\n", "x" * 100_000]
-
-
-@EACH_QUESTION
-async def test_a_revision_that_is_none(world: Rpc, name: str) -> None:
-    for revision in MALFORMED:
-        failure = await refused(world.call(name, at_least(name, revision)))
-        assert list(failure.violations) == ["at_least_revision"], revision
 
 
 async def test_a_write_is_seen_at_its_revision(world: Rpc) -> None:

@@ -18,6 +18,7 @@ from policy_service.domain.records import (
     UnlistedUsers,
 )
 from policy_service.domain.rules import seed
+from policy_service.domain.state import State
 from tests.conformance.cases import World
 
 INHERIT = {"mode": "INHERIT"}
@@ -64,3 +65,10 @@ def records_of(world: World) -> list[Record]:
     for team, members in world.members.items():
         records.extend(member_of(teams[team], user, fields) for user, fields in members.items())
     return records
+
+
+def state_of(world: World) -> State:
+    state = State("epoch")
+    for record in records_of(world):
+        state.load(record)
+    return state

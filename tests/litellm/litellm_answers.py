@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from litellm import Router
 from litellm.caching.caching import DualCache
 from litellm.proxy._types import (

@@ -230,31 +230,6 @@ async def test_more_waiters_than_may_wait(two: Pair, monkeypatch: pytest.MonkeyP
     assert again.revision == made
 
 
-NO_REVISION = [
-    "x",
-    ".",
-    "1",
-    "a.b",
-    "a.-1",
-    "a.1.2",
-    "A.1",
-    "a.01",
-    " a.1",
-    "a.1\n",
-    "a." + "9" * 19,
-    "é.1",
-    "a.\u0661",
-]
-
-
-@pytest.mark.parametrize("wanted", NO_REVISION)
-async def test_what_is_no_revision(two: Pair, wanted: str) -> None:
-    for rpc, request in asking(wanted).items():
-        failures = [await refused(server.call(rpc, request)) for server in two]
-        assert [list(failure.violations) for failure in failures] == [["at_least_revision"]] * 2
-        assert failures[0] == failures[1]
-
-
 async def test_without_a_policy_nothing_is_waited_for(start_server: Any) -> None:
     alone = await start_server(follow=following(f"127.0.0.1:{free_port()}"))
     async with connect(alone.target) as rpc:
@@ -365,18 +340,6 @@ async def test_health_and_answers_through_an_outage(start_server: Any, refuse: b
         answer = await rpc.access.CheckModelAccess(check("other", "ann", "m", made))
         assert (answer.allowed, answer.stale) == (True, False)
         assert not (await equal(rpc, authority)).last_error
-
-
-async def test_a_policy_that_is_too_old_is_not_used(start_server: Any) -> None:
-    main = await start_server()
-    running = await start_server(follow=following(main.target, max_staleness_s=1.0, max_policy_age_s=1.0))
-    async with connect(running.target) as rpc, connect(main.target) as authority:
-        await examples.build(authority)
-        await becomes(rpc, serving=True, follower=True)
-        await main.stop()
-        await becomes(rpc, serving=False, follower=False)
-        failure = await refused(rpc.access.CheckModelAccess(check("other", "ann", "m")), UNAVAILABLE)
-        assert "older than it may be" in failure.message
 
 
 async def test_a_connection_that_goes_silent(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The decision cases through the pure engine."""
+"""The table of decision cases itself: whole, and of what a server accepts. The decisions: test_fronts.py."""
 
 from __future__ import annotations
 
@@ -6,40 +6,17 @@ from collections import Counter
 
 import pytest
 
-from policy_service.domain.decide import Reason, decide
-from policy_service.domain.records import AccessGroup, Member, MemberLimits, Model, Team
+from policy_service.domain.decide import Reason
+from policy_service.domain.records import AccessGroup, Member, Model, Team
 from policy_service.domain.rules import refuse_group_name, refuse_names_of_groups
-from policy_service.domain.state import State
 from policy_service.domain.validation import Problems, check_asked, check_group, check_member, check_model, check_team
 from tests.conformance.cases import CASES, WORLDS, Case, World
-from tests.conformance.records import records_of
-
-
-def state_of(world: World) -> State:
-    state = State("epoch")
-    for record in records_of(world):
-        state.load(record)
-    return state
-
-
-STATES = {world.name: state_of(world) for world, _ in WORLDS}
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_decides(case: Case) -> None:
-    decision = decide(STATES[case.world.name], case.team, case.user, case.model)
-
-    assert (decision.allowed, decision.reason) == (case.allowed, case.reason)
-    assert (decision.limits is not None) == decision.allowed
-    if case.resolved is not None:
-        assert decision.resolved_model == case.resolved
-    if case.limits is not None:
-        assert decision.limits == MemberLimits(**case.limits)
+from tests.conformance.records import records_of, state_of
 
 
 @pytest.mark.parametrize(("world", "cases"), WORLDS, ids=lambda part: getattr(part, "name", ""))
 def test_a_server_would_accept_the_world_and_its_questions(world: World, cases: list[Case]) -> None:
-    state, problems = STATES[world.name], Problems()
+    state, problems = state_of(world), Problems()
     for record in records_of(world):
         match record:
             case Model():
