@@ -7,7 +7,7 @@ import ssl
 
 import grpc
 import pytest
-from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 from policy_service.addresses import Address
 from policy_service.config import Config
@@ -192,6 +192,17 @@ async def drip(http2: Http2, number: int) -> None:
     for byte in framed(bytes(1_000_000)):
         await http2.write(number, bytes([byte]), end=False)
         await asyncio.sleep(0.05)
+
+
+async def test_who_takes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that lets the server send nothing cannot keep its answers there: health is open to all."""
+    monkeypatch.setattr(envoy, "ANSWER_TIMEOUT_S", 1)
+    server = await Server.start(Config(listen=Address("127.0.0.1:0"), data_plane=Address("127.0.0.1:0")))
+    async with connected(server.data_plane) as http2:
+        http2.send(SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}))
+        answers = [await http2.call(framed(b""), request_headers(b"/grpc.health.v1.Health/Check")) for _ in range(2)]
+    assert all(answer.reset is not None and not answer.data for answer in answers), answers
+    await server.stop()
 
 
 async def test_who_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
