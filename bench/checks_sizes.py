@@ -17,7 +17,7 @@ from bench.world import World
 
 ROUNDS, ROUND_S = 3, 1.0
 WORLDS = (World(members=1_000, teams=10), World(members=10_000, teams=100), World(members=100_000, teams=1_000))
-CHECKS = 50_000
+CHECKS = 30_000
 PROCESSES, CONNECTIONS, STREAMS = (1, 2), 32, 4
 SIZES = f"""Closed loop as above, the same mix of each world, medians of {ROUNDS} rounds in which the worlds take turns;
 *of the smallest*: of the same front. The members who ask most are the same share of the checks in every world."""

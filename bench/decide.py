@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
+from bench.mix import chosen, from_records, loaded
 from bench.report import Cell, Table, percentile
 from bench.world import Check, World
 from policy_service.domain.decide import Decision, Reason, decide
 from policy_service.domain.state import State
 from policy_service.replication.loading import collector_paused
-from policy_service.store.sqlite import SqliteStore
 
 TITLE = "decide"
 LARGE = World(members=1_000_000, teams=10_000)
@@ -24,7 +23,7 @@ SMALL = World(members=10, teams=4)
 ROUNDS = 100
 KEYS = 1_000  # timed at once, right after they were built, as a request is decoded right before it is decided
 ALLOWED = "allowed"
-CHOSEN = {ALLOWED: 0.8, Reason.MODEL_NOT_IN_TEAM_SCOPE: 0.1, Reason.MODEL_NOT_IN_MEMBER_SCOPE: 0.1}
+CHOSEN: dict[str, float] = {ALLOWED: 0.8, Reason.MODEL_NOT_IN_TEAM_SCOPE: 0.1, Reason.MODEL_NOT_IN_MEMBER_SCOPE: 0.1}
 LOOP, REFERENCE, IN_STATE, DECIDE = WAYS = "the loop alone", "two look-ups", "two look-ups in the state", "decide"
 NOTES = f"""Targets for `decide`: at most 2 µs and 2.5 times two look-ups at {LARGE.members:,} members, at most 1 µs at
 {SMALL.members}. Processor time of the thread, without the loop, which is shown: medians of {ROUNDS} rounds of
@@ -49,7 +48,10 @@ class Subject(NamedTuple):
 
 async def measure(folder: Path) -> list[Table]:
     with collector_paused(owns_process=True):  # as in a server
-        subjects = [*_subjects(LARGE, await _from_database(folder)), *_subjects(SMALL, _from_records(SMALL))]
+        subjects = [
+            *_subjects(LARGE, await loaded(await LARGE.database(folder))),
+            *_subjects(SMALL, from_records(SMALL)),
+        ]
     times: dict[tuple[int, str], list[float]] = {}
     for number in range(ROUNDS):
         for at, subject in enumerate(subjects):
@@ -65,41 +67,18 @@ async def measure(folder: Path) -> list[Table]:
     ]
 
 
-async def _from_database(folder: Path) -> State:
-    store, state = await SqliteStore.open(await LARGE.database(folder)), State()
-    try:
-        await store.load(state)
-    finally:
-        await store.close()
-    return state
-
-
-def _from_records(world: World) -> State:
-    state = State()
-    for record in world.records():
-        state.load(record)
-    return state
-
-
 def _subjects(world: World, state: State) -> Iterator[Subject]:
     ways = _ways(state)
-    for mix, checks in (("natural", world.checks(ROUNDS * KEYS, seed=0)), ("80 % allowed", _chosen(world, state))):
+    natural = world.checks(ROUNDS * KEYS, seed=0)
+    mostly_allowed = chosen(_natural(world), CHOSEN, ROUNDS * KEYS, lambda check: _kind(decide(state, *check)))
+    for mix, checks in (("natural", natural), ("80 % allowed", mostly_allowed)):
         yield Subject(world.members, mix, checks, ways, Counter(decide(state, *check).reason for check in checks))
 
 
-def _chosen(world: World, state: State) -> list[Check]:
-    """Of natural checks those that make the shares of CHOSEN."""
-    left = {kind: round(share * ROUNDS * KEYS) for kind, share in CHOSEN.items()}
-    found: list[Check] = []
-    seeds = count(1)
-    while any(left.values()):
-        for check in world.checks(ROUNDS * KEYS, next(seeds)):
-            kind = _kind(decide(state, *check))
-            if left.get(kind):
-                left[kind] -= 1
-                found.append(check)
-    Random(0).shuffle(found)
-    return found
+def _natural(world: World) -> Iterator[Check]:
+    """Without end."""
+    for seed in count(1):
+        yield from world.checks(ROUNDS * KEYS, seed)
 
 
 def _kind(decision: Decision) -> str:
