@@ -28,8 +28,9 @@ LATENCY = """Open loop: checks are sent when they are due, whatever the answers 
 subject answered above, and latency counts from the moment that a check was due. *Evenly*: each as long after the one
 before; *Poisson*: as from many callers that know nothing of each other, so that some come together. Checks that are
 sent one by one take more of the processors than those of the closed loop, which come several at once: where the cores
-of this machine, which the generator shares, do not suffice for half of a very high rate, a queue grows. *Late*: how long
-after they were due the generator sent the last hundredth of the checks; it is part of the latency."""
+of this machine, which the generator shares, do not suffice for half of a very high rate, a queue grows, and its length
+is what is shown. *Late*: how long after they were due the generator sent the last hundredth of the checks; it is part
+of the latency."""
 STANDARD = f"""The closed loop again, with h2load: {CONNECTIONS} connections, {STREAMS} requests in flight on each, one
 thread, and one request repeated, so that nothing is checked but the HTTP status. *Ours*: the load generator of the
 tables above, for comparison."""
