@@ -62,9 +62,8 @@ class CheckAnswers:
     """Encodes answers (CheckModelAccessResponse). Keeps the encoding of what the last ones had in common."""
 
     def __init__(self) -> None:
-        self._limits: dict[
-            int, tuple[MemberLimits | None, bytes]
-        ] = {}  # by identity: equal ones of a state are one object
+        # By identity: equal ones of a state are one object, which is kept beside, so that its identity stays its own.
+        self._limits: dict[int, tuple[MemberLimits | None, bytes]] = {}
         self._tail_revision, self._tail_stale, self._tail = "", False, b""
 
     def encode(self, decision: Decision, team: str, user: str, model: str, revision: str, stale: bool) -> bytes:
@@ -95,7 +94,7 @@ class CheckAnswers:
         if len(self._limits) >= MAX_LIMITS_KEPT:
             self._limits.clear()
         encoded = b"" if limits is None else _LIMITS + sized(limits_message(limits).SerializeToString())
-        self._limits[id(limits)] = limits, encoded  # the object is kept, so that its identity stays its own
+        self._limits[id(limits)] = limits, encoded
         return encoded
 
 

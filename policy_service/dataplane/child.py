@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from policy_service.config import Config
 from policy_service.dataplane import envoy
-from policy_service.dataplane.process import BEAT_S, Beat
+from policy_service.dataplane.process import BEAT, BEAT_S, Beat
 from policy_service.tasks import cancel
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.25, 30.0  # before a process that ended is started again; doubled each time
@@ -91,8 +92,8 @@ class Child:
             while pipe.poll():
                 self._heard_at = asyncio.get_running_loop().time()
                 self._beats += 1
-                self._hear(Beat.decode(pipe.recv_bytes()))
-        except (EOFError, OSError):  # it ended; its status says how
+                self._hear(Beat.decode(pipe.recv_bytes(BEAT.size)))
+        except (EOFError, OSError, struct.error):  # it ended; its status says how
             asyncio.get_running_loop().remove_reader(pipe.fileno())
 
     def _hear(self, beat: Beat) -> None:

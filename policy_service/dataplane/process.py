@@ -30,10 +30,9 @@ from policy_service.services.health import HealthService
 from policy_service.services.unary import Guard, Offer, unary_rpcs
 from policy_service.tasks import Tasks, cancel
 
+BEAT = struct.Struct("?I")
 BEAT_S = 0.25
 FIRST_POLICY_S = 60.0  # how long a start waits for the policy, unless it cannot be got
-
-_BEAT = struct.Struct("?I")
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +44,12 @@ class Beat(NamedTuple):
     running: int
 
     def encode(self) -> bytes:
-        return _BEAT.pack(*self)
+        return BEAT.pack(*self)
 
     @classmethod
     def decode(cls, encoded: bytes) -> Beat:
         """No more than two numbers is taken from a process that reads what strangers send."""
-        return cls(*_BEAT.unpack(encoded))
+        return cls(*BEAT.unpack(encoded))
 
 
 @asynccontextmanager
