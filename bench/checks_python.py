@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+from bench.alone import Still, now
 from bench.mix import Asked
 from bench.peers.ours import check_call
 from bench.report import Cell, Table, percentile
 from policy_service.dataplane.grpc_asgi import GrpcApplication
-from policy_service.domain.source import Reading
 from policy_service.domain.state import State
 from policy_service.ext_authz.settings import Settings
 from policy_service.reads import Reads
@@ -31,19 +32,6 @@ _HEADERS = [
 ]
 
 
-class Loaded:
-    """Implements PolicySource."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def read(self) -> Reading:
-        return Reading(self._state, False)
-
-    async def reach(self, wanted: str, remaining_s: object) -> None:
-        raise NotImplementedError
-
-
 class Timed:
     """Microseconds of a check, by round."""
 
@@ -56,7 +44,7 @@ class Timed:
 
 
 def time_python(state: State, asked: Sequence[Asked]) -> Timed:
-    application, reads = GrpcApplication(lambda _: _refused()), Reads(Loaded(state), Settings())
+    application, reads = GrpcApplication(lambda _: nullcontext()), Reads(Still(state), Settings())
     guard = Guard(lambda: None, trusted=True)
     application.offer(rpc for offer in reads.offers for rpc in unary_rpcs(offer, guard))
     rounds_us = []
@@ -105,18 +93,5 @@ def _time(
 
     began = time.thread_time()
     for scope, event, _ in calls:  # noqa: B007 - `receive` gives it
-        _run(application(scope, receive, send))
+        now(application(scope, receive, send))
     return (time.thread_time() - began) / len(calls) * 1e6
-
-
-def _run(work: Awaitable[None]) -> None:
-    """What waits for nothing."""
-    try:
-        work.__await__().__next__()
-    except StopIteration:
-        return
-    raise RuntimeError("the check waits for something")
-
-
-def _refused() -> Any:
-    raise NotImplementedError("it is not started")

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, cycle
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
 from bench.envoy import gateway, upstream
 from bench.ext_authz_check import Stages, recorded, time_checks
 from bench.http_load import Load, Request, connected
+from bench.mix import chosen, loaded
 from bench.processes import cpu_s, serving
 from bench.report import Cell, Table, percentile
 from bench.world import Check, World
@@ -25,7 +25,6 @@ from policy_service.domain.decide import Decision, Reason, decide
 from policy_service.domain.state import State
 from policy_service.ext_authz.settings import read_settings
 from policy_service.replication.loading import collector_paused
-from policy_service.store.sqlite import SqliteStore
 
 TITLE = "ext_authz behind Envoy"
 WORLD = World(members=100_000, teams=1_000)
@@ -108,7 +107,7 @@ async def measure(folder: Path) -> list[Table]:
     database, settings_file = await WORLD.database(folder), folder / "ext-authz.yaml"
     settings_file.write_text(SETTINGS)
     with collector_paused(owns_process=True):  # as in a server
-        state = await _state(database)
+        state = await loaded(database)
         requests = _requests(_chosen(state))
     settings = read_settings(SETTINGS, settings_file.name)
     options = (
@@ -158,30 +157,14 @@ async def _tallies(ways: Mapping[str, Way], requests: Mapping[str, list[Request]
     return tallies
 
 
-async def _state(database: Path) -> State:
-    store, state = await SqliteStore.open(database), State()
-    try:
-        await store.load(state)
-    finally:
-        await store.close()
-    return state
-
-
 def _chosen(state: State) -> list[tuple[Check, bool]]:
-    """Of random checks those that make the SHARES, and whether each is allowed. None is by another name of a model:
-    ext_authz refuses those."""
-    left = {kind: round(share * REQUESTS) for kind, share in SHARES.items()}
-    found: list[tuple[Check, bool]] = []
-    seeds = count()
-    while any(left.values()):
-        for check in WORLD.checks(REQUESTS, next(seeds)):
-            decision = decide(state, *check)
-            kind = _kind(decision)
-            if left.get(kind) and decision.resolved_model == check[2]:
-                left[kind] -= 1
-                found.append((check, decision.allowed))
-    Random(0).shuffle(found)
-    return found
+    """Random checks in the SHARES, and whether each is allowed. None is by another name of a model: ext_authz refuses
+    those."""
+    checks = (check for seed in count() for check in WORLD.checks(REQUESTS, seed))
+    decided = ((check, decide(state, *check)) for check in checks)
+    own_names = ((check, decision) for check, decision in decided if decision.resolved_model == check[2])
+    found = chosen(own_names, SHARES, REQUESTS, lambda candidate: _kind(candidate[1]))
+    return [(check, decision.allowed) for check, decision in found]
 
 
 def _kind(decision: Decision) -> str:

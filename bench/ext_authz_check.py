@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import grpc
 from google.rpc.code_pb2 import OK
 
+from bench.alone import Still, now
 from bench.envoy import gateway
 from bench.http_load import Request, connected
-from policy_service.domain.source import Reading
 from policy_service.domain.state import State
 from policy_service.envoy_v3.external_auth_pb2 import CheckRequest, CheckResponse, OkHttpResponse
 from policy_service.ext_authz.service import AuthorizationService
@@ -38,19 +38,6 @@ class Stages(NamedTuple):
     @property
     def all(self) -> float:
         return sum(self)
-
-
-class _Loaded:
-    """Implements PolicySource."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def read(self) -> Reading:
-        return Reading(self._state, False)
-
-    async def reach(self, wanted: str, remaining_s: object) -> None:
-        raise NotImplementedError
 
 
 async def recorded(folder: Path, upstream: int, requests: list[Request]) -> list[bytes]:
@@ -88,14 +75,14 @@ async def _recorder() -> AsyncIterator[tuple[str, list[bytes]]]:
 
 def time_checks(state: State, settings: Settings, messages: list[bytes], requests: list[Request]) -> Stages:
     """The messages are of the first requests, and are answered as these have to be."""
-    service = AuthorizationService(_Loaded(state), settings)
+    service = AuthorizationService(Still(state), settings)
     times: list[Stages] = []
     for _ in range(TIMES):
         for encoded, request in zip(messages, requests, strict=False):
             began = time.perf_counter()
             message = CheckRequest.FromString(encoded)
             decoded = time.perf_counter()
-            answer = _now(service.Check(message, CALLER))
+            answer = now(service.Check(message, CALLER))
             checked = time.perf_counter()
             answer.SerializeToString()
             times.append(Stages(decoded - began, checked - decoded, time.perf_counter() - checked))
@@ -103,13 +90,3 @@ def time_checks(state: State, settings: Settings, messages: list[bytes], request
                 raise RuntimeError(f"{answer} for {request.head.decode()}")
     service.close()
     return Stages(*(statistics.median(stage) * 1e6 for stage in zip(*times, strict=True)))
-
-
-def _now(answer: Awaitable[CheckResponse]) -> CheckResponse:
-    """The result of what waits for nothing."""
-    try:
-        answer.__await__().__next__()
-    except StopIteration as done:
-        result: CheckResponse = done.value
-        return result
-    raise RuntimeError("the check waits for something")
