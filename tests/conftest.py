@@ -35,9 +35,8 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
     running: list[RunningServer] = []
 
     async def start(**overrides: Any) -> RunningServer:
-        without_data_plane = envoy.problem()
-        if "data_plane" in overrides and without_data_plane:
-            pytest.skip(without_data_plane)
+        if "data_plane" in overrides and (problem := envoy.problem()):
+            pytest.skip(problem)
         defaults = {"listen": Address("127.0.0.1:0"), "database": tmp_path / "policy.db", "drain_timeout_s": 2.0}
         config = Config(**defaults | overrides)
         server = RunningServer(await Server.start(config), config)

@@ -3,9 +3,8 @@ allowed, denied for each model that is asked for, and each trick."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,38 +12,33 @@ from urllib.parse import unquote
 import pytest
 
 from tests.envoy.stage import Gateway, Service, command_line, gateway, manager, running_service
-from tests.ext_authz.cases import PROVIDER_CASES, STORED_MODELS, TRICK_CASES, Case
+from tests.ext_authz.cases import PROVIDER_CASES, TRICK_CASES, Case
+from tests.ext_authz.organisation import CONFIGURATION, EVERYTHING, team_for, teams
 from tests.support.envoy import Answer
 
-CONFIGURATION = f"identity: {{headers: {{team: x-team}}}}\nstored_models: {json.dumps(STORED_MODELS)}\n"
 READABLE = [case for case in (*PROVIDER_CASES, *TRICK_CASES) if not case.refusal and not case.envoy]
 TRICKS = [case for case in (*PROVIDER_CASES, *TRICK_CASES) if case.refusal or case.envoy]
-EVERYTHING = "everything"
 
 
-def team_for(models: Iterable[str]) -> str:
-    """The team that may use these models and no others."""
-    return hashlib.sha256(json.dumps(sorted(set(models))).encode()).hexdigest()
-
-
-def organisation() -> dict[str, Any]:
-    """A team for each set of models that a case needs, and for each of these sets without one of its models."""
-    sets = {tuple(sorted(set(case.models))) for case in READABLE}
-    sets |= {tuple(model for model in models if model != missing) for models in sets for missing in models}
-    scopes: dict[str, Any] = {
-        team_for(models): {"mode": "ONLY", "models": list(models)} if models else {"mode": "NONE"} for models in sets
+def manifest() -> dict[str, Any]:
+    """The organisation, for `apply`."""
+    return {
+        "teams": [
+            {
+                "id": team.id,
+                "models": {"mode": team.models.mode, "models": list(team.models.models)},
+                "unlisted_users": team.unlisted_users,
+            }
+            for team in teams()
+        ]
     }
-    assert len(scopes) == len(sets)
-    scopes[EVERYTHING] = {"mode": "ALL"}
-    teams = [{"id": name, "models": scope, "unlisted_users": "TEAM_SCOPE"} for name, scope in scopes.items()]
-    return {"teams": teams}
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder: Path = tmp_path_factory.mktemp("cases")
     (folder / "ext-authz.yaml").write_text(CONFIGURATION)
-    (folder / "teams.yaml").write_text(json.dumps(organisation()))
+    (folder / "teams.yaml").write_text(json.dumps(manifest()))
     with running_service("--in-memory", f"--ext-authz-config={folder / 'ext-authz.yaml'}") as started:
         command_line("apply", "-f", str(folder / "teams.yaml"), "--server", started.target)
         yield started

@@ -72,7 +72,7 @@ class Fixed:
         return self._reading
 
     async def reach(self, wanted: str, remaining_s: object) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"nothing here asks for a revision, but {wanted} was")
 
 
 def service(records: Iterable[Record], configuration: str) -> AuthorizationService:

@@ -228,7 +228,7 @@ class Broken:
         raise self._error
 
     async def reach(self, wanted: str, remaining_s: object) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"nothing here asks for a revision, but {wanted} was")
 
 
 async def test_without_a_policy_there_is_no_answer() -> None:
