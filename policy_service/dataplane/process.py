@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from policy_service.addresses import Address
 from policy_service.config import Config
 from policy_service.credentials import CHECK as CREDENTIALS_CHECK
 from policy_service.credentials import CredentialsFile
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Beat(NamedTuple):
-    """How a process is: whether it answers checks, and how many calls run."""
+    """How a process is: whether it can be reached and answers checks, and how many calls run."""
 
     serving: bool
     running: int
@@ -87,21 +88,35 @@ async def _start(
     guard = Guard(lambda: credentials.current, trusted=address.is_local)
     offers = (*reads.offers, Offer(HEALTH, health, None))
     application.offer(rpc for offer in offers for rpc in unary_rpcs(offer, guard))
-    stack.push_async_callback(cancel, tasks.supervise("beats", partial(_beat, control, health, application)))
+    beat = partial(_beat, control, health, application, address)
+    stack.push_async_callback(cancel, tasks.supervise("beats", beat))
     stack.push_async_callback(cancel, asyncio.create_task(_end_with(tasks.failed)))
     await role.wait_for_policy(FIRST_POLICY_S)
     return health
 
 
-async def _beat(control: Connection, health: HealthService, application: GrpcApplication) -> None:
+async def _beat(control: Connection, health: HealthService, application: GrpcApplication, address: Address) -> None:
+    listens = False  # Envoy does a moment after the start is over
     while True:
+        listens = listens or await _accepts(address)
         try:
-            control.send_bytes(Beat(health.serves(""), application.running).encode())
+            control.send_bytes(Beat(listens and health.serves(""), application.running).encode())
         except OSError:
             log.error("the server that started this data plane is gone")
             _end()
             return
         await asyncio.sleep(BEAT_S)
+
+
+async def _accepts(address: Address) -> bool:
+    host, _, port = address.text.rpartition(":")
+    try:
+        async with asyncio.timeout(BEAT_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _end_with(failed: asyncio.Event) -> None:

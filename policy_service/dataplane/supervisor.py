@@ -32,6 +32,7 @@ class DataPlane:
         reserved, where = _reserve(config.data_plane)
         stack.callback(reserved.close)
         self.address = f"{config.data_plane.text.rpartition(':')[0]}:{where.port}"
+        config = replace(config, data_plane=Address(self.address))
         self._children: list[Child] = []
         for number in range(config.data_plane_processes):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="policy-service-")))
