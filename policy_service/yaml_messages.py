@@ -74,7 +74,7 @@ class Reader:
             FieldDescriptor.TYPE_STRING: self.text,
             FieldDescriptor.TYPE_BOOL: self.boolean,
             FieldDescriptor.TYPE_INT64: self.integer,
-            FieldDescriptor.TYPE_DOUBLE: self._number,
+            FieldDescriptor.TYPE_DOUBLE: self.number,
         }
 
     def problem(self, line: int, path: str, message: str) -> None:
@@ -182,7 +182,7 @@ class Reader:
         self.problem(line_of(node), path, f"is {_kind(node)}; give a whole number in plain decimal digits")
         return None
 
-    def _number(self, node: yaml.Node, path: str) -> float | None:
+    def number(self, node: yaml.Node, path: str) -> float | None:
         if node.tag in (_TAG + "int", _TAG + "float") and _NUMBER.fullmatch(node.value):
             return float(node.value)
         self.problem(line_of(node), path, f"is {_kind(node)}; give a number in plain decimal digits")

@@ -25,7 +25,7 @@ from policy_service.ext_authz.identity import (
     pattern_problem,
 )
 from policy_service.ext_authz.route_reader import Nodes, RouteReader
-from policy_service.ext_authz.routes import RouteTable
+from policy_service.ext_authz.routes import Route, RouteTable
 from policy_service.yaml_messages import YamlError, compose, line_of
 
 DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -90,7 +90,18 @@ def read_settings(text: str, path: str) -> Settings:
     return settings
 
 
+def default_table() -> RouteTable:
+    """The routes that are known without being configured."""
+    reader = _SettingsReader()
+    return RouteTable(reader.shipped_routes())
+
+
 class _SettingsReader(RouteReader):
+    def shipped_routes(self) -> list[Route]:
+        """Those of default_routes.yaml, as they are."""
+        shipped = self.mapping(compose(_SHIPPED.read_text()), "", ("refused", "routes"))
+        return self.routes(self.route_nodes(shipped["routes"]), self.refused_keys(shipped["refused"]))
+
     def settings(self, root: yaml.Node) -> Settings:
         """What could be read; only to be used when there are no problems."""
         top = self.mapping(root, "", _KEYS, required=("identity",))

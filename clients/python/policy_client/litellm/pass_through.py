@@ -1,0 +1,38 @@
+"""Requests that LiteLLM hands on to a provider as they are: their models are where that provider's API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from policy_client.litellm.asked import Asked
+from policy_service.ext_authz.places import Role, walk
+from policy_service.ext_authz.routes import Access, RouteTable
+
+CALL_TYPE = "pass_through_endpoint"
+# The first part of the path names the provider; the rest is a path of its API.
+PROVIDERS = frozenset(
+    (
+        *("openai", "openai_passthrough", "anthropic", "gemini", "vertex_ai", "vertex-ai", "bedrock", "azure"),
+        *("azure_ai", "cohere", "mistral", "vllm"),
+    )
+)
+
+
+def read_pass_through(table: RouteTable, route: str, body: Mapping[str, Any]) -> Asked:
+    """What the request asks for; nothing where its API, or the models in it, are not known. Raises Refused.
+
+    `route` is the path that the client called, `body` what will be sent on.
+    """
+    _, provider, *rest = route.split("/")
+    matched = table.find("POST", False, "/" + "/".join(rest)) if provider in PROVIDERS else None
+    if matched is None or matched.route.access is not Access.MODELS or matched.route.strip_up_to:
+        return Asked()
+    named = list(walk(matched.route.places, body))
+    if any(name.role is Role.STORED for name in named):
+        return Asked()
+    own = [name.text for name in named if name.role is Role.ASKED]
+    others = tuple(name.text for name in named if name.role is Role.OTHER)
+    if matched.model is not None:
+        return Asked(requested=matched.model, others=(*own, *others), fixed=True)
+    return Asked(requested=own[0] if own else "", others=(*own[1:], *others))
