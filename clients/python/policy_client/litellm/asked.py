@@ -14,12 +14,12 @@ FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"
 # Where a body names models besides `model`; places.py says how to read these.
 OTHER_PLACES = (
     *("tools[].model", "tools[].parameters.model", "tools[].svg.model", "svg.model", "moderation.model"),
-    *("input[type=additional_tools].tools[].model", "input[type=tool_search_output].tools[].model"),
     *("session.model", "session.audio.input.transcription.model", "session.input_audio_transcription.model"),
     *("session.tools[].model", "audio.input.transcription.model", "input_audio_transcription.model"),
-    *("completion.model", "method.reinforcement.grader.model", "requests[].params.model"),
+    *("completion.model", "data_source.model", "testing_criteria[].model", "method.reinforcement.grader.model"),
+    "requests[].params.model",
 )
-PROMPTS = ("prompt_id", "prompt.id", "session.prompt.id")
+PROMPTS = ("prompt_id", "session.prompt.id")
 # What is stored under these ids says which model is used. It is not seen here.
 MANAGED_IDS = (
     *("input_file_id", "file_id", "output_file_id", "batch_id", "fine_tuning_job_id", "training_file"),
@@ -27,8 +27,9 @@ MANAGED_IDS = (
 )
 # What could bring in a model that is not seen here, or lead past the deployments of the proxy.
 REFUSED_KEYS = (
-    *("model_list", "models", "deployment_id", "custom_llm_provider", "api_base", "base_url", "extra_body"),
-    *("extra_headers", "preset", "route", "engine", "plugins", "lora_path", "passthrough_on_no_deployment"),
+    *("model_list", "models", "deployment_id", "azure", "model_id", "agent", "custom_llm_provider", "api_base"),
+    *("base_url", "extra_body", "extra_headers", "extra_query", "preset", "route", "engine", "plugins", "lora_path"),
+    *("context_window_fallback_dict", "passthrough_on_no_deployment"),
 )
 # An object among fallbacks replaces what the request has: with these it would be another caller's.
 CALLER_KEYS = ("metadata", "litellm_metadata", "proxy_server_request")
@@ -90,11 +91,15 @@ class Reader:
         return Asked(_model(body), _model(data), targets, others)
 
     def _others(self, places: Node, body: Mapping[str, Any], depth: int) -> Iterator[str]:
-        for named in walk(places, body):
-            if named.role is Role.STORED:
-                self._check_stored(named.text)
-            elif named.role is Role.OTHER or depth:
-                yield named.text
+        for part in (body, *_tools_in_input(body)):
+            for named in walk(places, part):
+                if named.role is Role.STORED:
+                    self._check_stored(named.text)
+                elif named.role is Role.OTHER or depth:
+                    yield named.text
+        prompt = body.get("prompt")
+        if isinstance(prompt, Mapping):  # of Responses; that of completions and images is a text
+            self._check_stored(_text(prompt.get("id"), "prompt.id"))
         for key in FALLBACKS:
             if key in body:
                 yield from self._fallbacks(body[key], key, depth)
@@ -147,6 +152,13 @@ class Reader:
 def _places(ids: Collection[str], refused: Collection[str]) -> Node:
     others = [(Role.OTHER, place) for place in OTHER_PLACES]
     return tree((), others + [(Role.STORED, place) for place in (*PROMPTS, *ids)], refused)
+
+
+def _tools_in_input(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Tools may come with the input of Responses, too."""
+    given = body.get("input")
+    parts = given if isinstance(given, list) else ()
+    return [{"tools": part["tools"]} for part in parts if isinstance(part, Mapping) and "tools" in part]
 
 
 def _model(data: Mapping[str, Any]) -> str:

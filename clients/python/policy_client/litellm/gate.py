@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import litellm
@@ -24,6 +25,8 @@ from policy_service.domain.rules import LIMIT_NAMES
 EVENT = "policy_service"  # in the metadata of a call, and in the metadata of LiteLLM's spend logs
 # What LiteLLM says when its own lists do not let a call through.
 _LITELLM_DENIES = frozenset(("key_model_access_denied", "team_model_access_denied", "user_model_access_denied"))
+_HEALTH_CHECK = "litellm-internal-health-check"
+_CALLED = ContextVar("policy_gate_called", default="")  # the upstream's model, in what serves one request
 
 
 class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for it
@@ -83,11 +86,12 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         """Runs for each call of a deployment, however it was chosen."""
-        await self._attempt(kwargs, attempted_models(kwargs))
+        await self._attempt(kwargs, attempted_models(kwargs, _CALLED.get()))
+        _CALLED.set(str(kwargs.get("model")))
 
     async def _attempt(self, kwargs: dict[str, Any], models: Sequence[str]) -> None:
         key = attempt_metadata(kwargs).get("user_api_key_auth")
-        if not isinstance(key, UserAPIKeyAuth):  # no client's: such as a health check
+        if not isinstance(key, UserAPIKeyAuth) or _is_health_check(key):  # LiteLLM's own call, nobody asked for it
             return
         await self._ready()
         try:
@@ -171,6 +175,12 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
 
     def _note(self, data: dict[str, Any], judged: Judged) -> None:
         _put(data, {"allowed": True, **_event(judged), "mode": self._settings.mode})
+
+
+def _is_health_check(key: Any) -> bool:
+    """Whether it is the key under which LiteLLM asks its deployments how they are. No client can have one like it: an
+    alias anybody may choose, but the team only who is in it."""
+    return bool(key.key_alias == key.team_id == key.team_alias == _HEALTH_CHECK)
 
 
 def _router() -> Any:

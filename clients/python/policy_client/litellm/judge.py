@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from policy_client.litellm.asked import Asked, Reader
 from policy_client.litellm.identity import Identity
-from policy_client.litellm.pass_through import CALL_TYPE, read_pass_through
+from policy_client.litellm.pass_through import CALL_TYPE, ROUTED_CALL_TYPE, read_pass_through
 from policy_client.litellm.policy import NoAnswer, NoPolicy, Policy, Verdict
 from policy_client.litellm.refusal import FORBIDDEN, UNAVAILABLE, GateRefusal
 from policy_client.litellm.router_names import alias_target, model_of_deployment
@@ -51,8 +51,8 @@ class Judge:
         unseen = call_type in self._unseen or _covers(self._unseen, route)
         identity = self.identity(key)
         try:
-            if call_type == CALL_TYPE:
-                asked = read_pass_through(self._apis, route, data)
+            if call_type in (CALL_TYPE, ROUTED_CALL_TYPE):
+                asked = read_pass_through(self._apis, route, data, call_type)
             else:
                 asked = self._reader.read(data, unseen=unseen)
         except Refused as error:
@@ -65,25 +65,23 @@ class Judge:
         return Judged(identity, "", "", None)
 
     async def _with_models(self, identity: Identity, asked: Asked, router: Any) -> Judged:
-        names = {name: model_of_deployment(router, name) for name in asked.all}
-        verdicts = await self.models(identity, names.values(), router)
+        verdicts = await self.models(identity, asked.all, router)
         first = asked.requested or asked.called
         if not verdicts or not first:
             return Judged(identity, first, "", None)
-        verdict = verdicts[names[first]]
-        if asked.fixed and verdict.resolved_model != asked.requested:
-            words = f"the path names {asked.requested!r}, which stands for {verdict.resolved_model!r}; name that"
+        verdict = verdicts[first]
+        if asked.fixed and verdict.resolved_model != first:
+            words = f"the path names {first!r}, which stands for {verdict.resolved_model!r}; name that"
             raise _forbidden(Code.MODELS_DISAGREE, words)
         if asked.called and verdict.resolved_model == asked.requested:
-            verdict = verdicts[names[asked.called]]  # no alias of the policy: what LiteLLM made of the name counts
+            verdict = verdicts[asked.called]  # no alias of the policy: what LiteLLM made of the name counts
         return Judged(identity, first, verdict.resolved_model, verdict)
 
     async def _without_model(self, identity: Identity, asked: Asked, router: Any) -> None:
         for verdict in await self._check(identity, [_ANY_MODEL]):
             if verdict.reason in NOBODY:
                 raise _denied(identity, "", verdict)
-        if asked.others:
-            await self.models(identity, [model_of_deployment(router, name) for name in asked.others], router)
+        await self.models(identity, asked.others, router)
 
     def identity(self, key: Any) -> Identity:
         """Whose key it is. Raises GateRefusal."""
@@ -92,15 +90,17 @@ class Judge:
         except Refused as error:
             raise _forbidden(error.code, str(error)) from None
 
-    async def models(self, identity: Identity, names: Collection[str], router: Any) -> dict[str, Verdict]:
-        """The verdicts, all of which allow; none where there is no policy and that is no reason to refuse. Raises
-        GateRefusal for the first name that is denied."""
-        verdicts = await self._allowed(identity, list(dict.fromkeys(names)))
-        for verdict in tuple(verdicts.values()):
-            target = alias_target(router, verdict.resolved_model)
-            if target not in verdicts and target != verdict.resolved_model:
-                await self._allowed(identity, [target])
-        return verdicts
+    async def models(self, identity: Identity, names: Iterable[str], router: Any) -> dict[str, Verdict]:
+        """The verdict of each name, all of which allow; none where there is no policy and that is no reason to refuse.
+        Raises GateRefusal for the first that is denied.
+
+        What the router will make of a name counts: the model of a deployment's id, and an alias' target beside it.
+        """
+        models = {name: model_of_deployment(router, name) for name in names}
+        verdicts = await self._allowed(identity, dict.fromkeys(models.values()))
+        targets = {alias_target(router, verdict.resolved_model) for verdict in verdicts.values()}
+        await self._allowed(identity, targets - {verdict.resolved_model for verdict in verdicts.values()})
+        return {name: verdicts[model] for name, model in models.items()} if verdicts else {}
 
     async def listed(self, identity: Identity, names: Collection[str]) -> list[str]:
         """The names that may be used. Raises GateRefusal where there is no policy."""
@@ -108,8 +108,9 @@ class Judge:
         verdicts = await self._check(identity, known) if known else []
         return [name for name, verdict in zip(known, verdicts, strict=False) if verdict.allowed] if verdicts else []
 
-    async def _allowed(self, identity: Identity, names: list[str]) -> dict[str, Verdict]:
-        verdicts = dict(zip(names, await self._check(identity, names), strict=False))
+    async def _allowed(self, identity: Identity, names: Collection[str]) -> dict[str, Verdict]:
+        asked = list(names)
+        verdicts = dict(zip(asked, await self._check(identity, asked), strict=False)) if asked else {}
         for name, verdict in verdicts.items():
             if not verdict.allowed:
                 raise _denied(identity, name, verdict)
@@ -162,7 +163,7 @@ def _covers(unseen: Collection[str], route: str) -> bool:
 
 
 def _what_to_name(call_type: str, route: str) -> str:
-    if call_type == CALL_TYPE:
+    if call_type in (CALL_TYPE, ROUTED_CALL_TYPE):
         return (
             f"the model of {route or 'this connection'} cannot be seen here; use another way to the model, or have an "
             f"administrator of the gateway list the path in without_model"

@@ -10,6 +10,8 @@ from policy_service.ext_authz.places import Role, walk
 from policy_service.ext_authz.routes import Access, RouteTable
 
 CALL_TYPE = "pass_through_endpoint"
+# With a deployment of the proxy: the client's body is one level down, beside what LiteLLM read from the path.
+ROUTED_CALL_TYPE = "allm_passthrough_route"
 # The first part of the path names the provider; the rest is a path of its API.
 PROVIDERS = frozenset(
     (
@@ -19,11 +21,12 @@ PROVIDERS = frozenset(
 )
 
 
-def read_pass_through(table: RouteTable, route: str, body: Mapping[str, Any]) -> Asked:
+def read_pass_through(table: RouteTable, route: str, data: Mapping[str, Any], call_type: str) -> Asked:
     """What the request asks for; nothing where its API, or the models in it, are not known. Raises Refused.
 
-    `route` is the path that the client called, `body` what will be sent on.
+    `route` is the path that the client called, `data` what LiteLLM's hook gets.
     """
+    body = data.get("data") or {} if call_type == ROUTED_CALL_TYPE else data
     _, provider, *rest = route.split("/")
     matched = table.find("POST", False, "/" + "/".join(rest)) if provider in PROVIDERS else None
     if matched is None or matched.route.access is not Access.MODELS or matched.route.strip_up_to:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+BUCKETS = ("litellm_metadata", "metadata")  # which of them LiteLLM fills is a matter of the route
+
 
 def model_of_deployment(router: Any, name: str) -> str:
     """The model whose deployment has this id; the name itself when there is no such deployment.
@@ -28,14 +30,19 @@ def alias_target(router: Any, name: str) -> str:
     return str(target["model"]) if isinstance(target, Mapping) else str(target)
 
 
-def attempted_models(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+def attempted_models(kwargs: Mapping[str, Any], within: str) -> tuple[str, ...]:
     """The models of an attempt whose deployment is chosen: the group that the router tries; for what goes past the
-    router the model itself."""
-    metadata, model = attempt_metadata(kwargs), kwargs.get("model")
-    group = metadata.get("model_group")
-    routed = isinstance(group, str) and group and metadata.get("deployment") == model
-    names = [group if routed else model, *_nested(kwargs)]
-    return tuple(name for name in names if isinstance(name, str) and name)
+    router the model itself, unless it is `within` a call of that model: some APIs are served by way of another."""
+    model = kwargs.get("model")
+    buckets = (kwargs.get(name) for name in BUCKETS)
+    # The router notes in one of them which deployment it chose; in the other could be what the client wrote.
+    groups = [
+        bucket["model_group"]
+        for bucket in buckets
+        if isinstance(bucket, Mapping) and bucket.get("model_group") and bucket.get("deployment") == model
+    ]
+    names = (*(groups or ([] if model == within else [model])), *_nested(kwargs))
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 
 def _nested(kwargs: Mapping[str, Any]) -> Iterator[object]:
@@ -50,7 +57,7 @@ def _nested(kwargs: Mapping[str, Any]) -> Iterator[object]:
 def attempt_metadata(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a call that LiteLLM itself filled: that with the authenticated key. Empty: the call is LiteLLM's
     own, such as a health check."""
-    for name in ("litellm_metadata", "metadata"):
+    for name in BUCKETS:
         metadata = kwargs.get(name)
         if isinstance(metadata, dict) and metadata.get("user_api_key_auth") is not None:
             return metadata
