@@ -89,10 +89,10 @@ def _in_body(http: HttpRequest, route: Route) -> Iterator[Named]:
     if Body.NONE in route.body and len(route.body) == 1:
         raise Refused(Code.BODY_UNEXPECTED, "a request of this kind has no body; leave it out")
     for named in walk(route.places, _parsed(http, route)):
-        yield named._replace(text=_stripped(named.text, route.strip_up_to)) if route.strip_up_to else named
+        yield named._replace(text=stripped(named.text, route.strip_up_to)) if route.strip_up_to else named
 
 
-def _stripped(text: str, up_to: str) -> str:
+def stripped(text: str, up_to: str) -> str:
     """`x` of a resource's name, such as `publishers/p/models/x`; what looks otherwise stays as it is."""
     before, found, model = text.partition(up_to)
     return model if found and "/" not in model and _BEFORE_MODELS.fullmatch(before) else text

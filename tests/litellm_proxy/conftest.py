@@ -11,6 +11,8 @@ from tests.litellm_proxy.organisation import POLICY, configuration
 from tests.litellm_proxy.parts import NEWEST, OLDEST, Proxy, Service, running
 from tests.litellm_proxy.upstream import Provider, providing
 
+VERSIONS = {"newest": NEWEST, "oldest": OLDEST}  # of LiteLLM: the newest that was tried, and the oldest
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,15 +42,15 @@ def provider(all_asked: Provider) -> Provider:
     return all_asked
 
 
-@pytest.fixture(scope="session", params=[NEWEST, OLDEST], ids=["newest", "oldest"])
+@pytest.fixture(scope="session", params=VERSIONS)
 def proxy(request: pytest.FixtureRequest, service: Service, all_asked: Provider, folder: Path) -> Iterator[Proxy]:
     """With a local replica, enforcing; of the newest LiteLLM that was tried, and of the oldest."""
     settings = {
         "follow": f"grpc://{service.target}",
-        "without_model": "/anthropic/v1/files, avector_store_list",
+        "without_model": "/anthropic/v1/files, avector_store_list, acreate_file",
         "prompts": "greeting",
     }
-    places = {"ANTHROPIC_API_BASE": all_asked.url, "GEMINI_API_BASE": all_asked.url}
-    own = folder / f"proxy-{request.param_index}"
-    with running(request.param, configuration(all_asked.url), own, settings, places) as proxy:
+    places = {f"{name}_API_BASE": all_asked.url for name in ("ANTHROPIC", "GEMINI", "OPENAI")}
+    own = folder / request.param
+    with running(VERSIONS[request.param], configuration(all_asked.url), own, settings, places) as proxy:
         yield proxy

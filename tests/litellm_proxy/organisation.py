@@ -47,6 +47,7 @@ def configuration(upstream: str, **more: Any) -> dict[str, Any]:
             "fallbacks": fallbacks,
             "num_retries": 0,
         },
+        "files_settings": [{"custom_llm_provider": "openai", "api_base": upstream, "api_key": "none"}],
         "litellm_settings": {"callbacks": "policy_client.litellm.policy_gate", "num_retries": 0},
         "general_settings": {"master_key": "sk-master", "custom_auth": "keys.authenticate"},
         **more,

@@ -144,7 +144,7 @@ def running(
     port, log = free_port(), folder / "log"
     variables = {f"POLICY_GATE_{name.upper()}": value for name, value in gate.items()}
     local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "sk-master", "LITELLM_TELEMETRY": "False"}
-    local |= {"ANTHROPIC_API_KEY": "none", "GEMINI_API_KEY": "none", **(environment or {})}
+    local |= {"ANTHROPIC_API_KEY": "none", "GEMINI_API_KEY": "none", "OPENAI_API_KEY": "none", **(environment or {})}
     command = [python.with_name("litellm"), "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", port]
     with log.open("w") as output:
         process = subprocess.Popen(

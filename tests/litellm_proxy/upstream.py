@@ -105,7 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
         request: JSON = {}
         if self.headers.get("content-type", "").startswith("multipart/"):
             found = re.search(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]+)', body)
-            model = found[1].decode() if found else "-"
+            lines = re.findall(rb'"model": ?"([^"]+)"', body)  # of a batch
+            model = found[1].decode() if found else b"+".join(lines).decode() or "-"
         else:
             request = json.loads(body or b"{}")
             model = request.get("model", "-")
@@ -118,7 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "application/json", json.dumps(_answer(self.path, model)))
 
     def do_GET(self) -> None:
-        if self.path.endswith("/files"):  # LiteLLM looks at other paths by itself
+        if (
+            self.path.endswith(("/files", "/vector_stores")) or "/realtime" in self.path
+        ):  # LiteLLM looks at other paths by itself
             self.provider.note("-")
         self._send(200, "application/json", json.dumps({"object": "list", "data": []}))
 

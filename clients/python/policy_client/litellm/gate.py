@@ -23,8 +23,7 @@ from policy_service.domain.records import MemberLimits
 from policy_service.domain.rules import LIMIT_NAMES
 
 EVENT = "policy_service"  # in the metadata of a call, and in the metadata of LiteLLM's spend logs
-# What LiteLLM says when its own lists do not let a call through.
-_LITELLM_DENIES = frozenset(("key_model_access_denied", "team_model_access_denied", "user_model_access_denied"))
+_LITELLM_DENIES = "_model_access_denied"  # how LiteLLM's types of errors end when its own lists refuse a model
 _HEALTH_CHECK = "litellm-internal-health-check"
 _CALLED = ContextVar("policy_gate_called", default="")  # the upstream's model, in what serves one request
 
@@ -90,14 +89,16 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
         _CALLED.set(str(kwargs.get("model")))
 
     async def _attempt(self, kwargs: dict[str, Any], models: Sequence[str]) -> None:
-        key = attempt_metadata(kwargs).get("user_api_key_auth")
+        metadata = attempt_metadata(kwargs)
+        key = metadata.get("user_api_key_auth")
         if not isinstance(key, UserAPIKeyAuth) or _is_health_check(key):  # LiteLLM's own call, nobody asked for it
             return
         await self._ready()
         try:
             await self._judge.models(self._judge.identity(key), models, _router())
         except GateRefusal as refusal:
-            self._refused(refusal, key, {"model": ", ".join(models)}, "attempt")
+            if self._enforces or metadata.get(EVENT, {}).get("allowed"):  # in shadow the call itself was noted already
+                self._refused(refusal, key, {"model": ", ".join(models)}, "attempt")
 
     # Lists
 
@@ -114,7 +115,7 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
         self, request_data: dict[str, Any], original_exception: Exception, user_api_key_dict: Any, *_: Any, **__: Any
     ) -> None:
         """In shadow, says where LiteLLM's own lists deny what the policy allows."""
-        denied = str(getattr(original_exception, "type", "")) in _LITELLM_DENIES
+        denied = str(getattr(original_exception, "type", "")).endswith(_LITELLM_DENIES)
         if self._enforces or not denied:
             return
         await self._ready()

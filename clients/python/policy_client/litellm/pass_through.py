@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from policy_client.litellm.asked import Asked
+from policy_service.ext_authz.asked import stripped
 from policy_service.ext_authz.places import Role, walk
 from policy_service.ext_authz.routes import Access, RouteTable
 
@@ -29,9 +30,11 @@ def read_pass_through(table: RouteTable, route: str, data: Mapping[str, Any], ca
     body = data.get("data") or {} if call_type == ROUTED_CALL_TYPE else data
     _, provider, *rest = route.split("/")
     matched = table.find("POST", False, "/" + "/".join(rest)) if provider in PROVIDERS else None
-    if matched is None or matched.route.access is not Access.MODELS or matched.route.strip_up_to:
+    if matched is None or matched.route.access is not Access.MODELS:
         return Asked()
     named = list(walk(matched.route.places, body))
+    if matched.route.strip_up_to:
+        named = [name._replace(text=stripped(name.text, matched.route.strip_up_to)) for name in named]
     if any(name.role is Role.STORED for name in named):
         return Asked()
     own = [name.text for name in named if name.role is Role.ASKED]
