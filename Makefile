@@ -14,7 +14,7 @@ LITELLM := build/litellm/.installed build/litellm-oldest/.installed
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SOURCES := policy_service clients tests
 
-.PHONY: run test test-litellm demo-envoy soak bench bench-peers check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
+.PHONY: run test test-litellm demo-envoy demo-litellm soak bench bench-peers check installed proto proto-release fmt format-check lint types layers proto-lint proto-current clean
 
 run: $(STAMP) ## start the service on loopback with the example organisation
 	$(BIN)/python examples/run.py
@@ -27,6 +27,9 @@ test-litellm: $(STAMP) $(LITELLM) ## the gate in LiteLLM's real proxy, and LiteL
 
 demo-envoy: $(STAMP) ## the service with the example organisation, behind Envoy, with a stub of the OpenAI API
 	$(BIN)/python examples/demo_envoy.py
+
+demo-litellm: $(STAMP) build/litellm/.installed ## the service with the example organisation, and LiteLLM's proxy with the gate
+	$(BIN)/python examples/demo_litellm.py
 
 soak: $(STAMP) ## a large apply, many random HTTP requests, ten minutes of random faults; the report is build/soak.md
 	EXT_AUTHZ_EXAMPLES=20000 $(BIN)/pytest tests/ext_authz/test_random.py

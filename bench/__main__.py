@@ -13,7 +13,10 @@ import time
 from bench.report import machine, write_results
 from bench.running import run
 
-MEASUREMENTS = ("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local", "ext_authz", "checks")
+MEASUREMENTS = (
+    *("decide", "start", "mutations", "propagation", "apply", "bootstrap", "local", "ext_authz", "checks"),
+    "litellm",
+)
 HEADING = """# Measurements
 
 Written by `make bench`; do not edit. Servers, replicas and Redis are processes of their own on this one machine, and so

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +22,7 @@ COMMAND = str(Path(sys.executable).with_name("policy-service"))
 STARTUP_TIMEOUT_S = 30.0
 ATTEMPT_TIMEOUT_S = 1.0
 PAUSE_S = 0.05
+END_TIMEOUT_S = 15.0
 
 
 def unusable(address: str) -> str:
@@ -75,3 +80,77 @@ def apply(target: str, environment: Mapping[str, str] | None = None, *, quietly:
     command = [COMMAND, "apply", "-f", str(HERE / "acme.yaml"), "--server", target]
     out = subprocess.DEVNULL if quietly else None
     return subprocess.run(command, env=environment, stdout=out, check=False).returncode == 0  # noqa: S603 - our own
+
+
+def environment() -> dict[str, str]:
+    """For the parts: what configures another service, or another gate, has no say here."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("POLICY_SERVICE_", "POLICY_GATE_"))
+    }
+
+
+def answers(url: str) -> bool:
+    """Whether there is an answer to GET."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+class Demo:
+    """Parts that run together until somebody stops them. Ctrl-C, SIGTERM and SIGHUP end all of them."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self, start: Callable[[Demo], bool], words: str) -> int:
+        """Starts the parts, says what to try, and waits. The exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        try:
+            if not start(self):
+                return 0 if self.stopping else self._complain("it did not start")
+            print(f"{words}\n\nCtrl-C stops it all.\n", flush=True)
+            while not self.given_up():
+                time.sleep(PAUSE_S)
+            return 0 if self.stopping else self._complain("it goes no further")
+        finally:
+            self._end()
+
+    def launch(
+        self, name: str, command: list[str], more: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Starts a part, with `more` in its environment."""
+        surroundings = environment() | dict(more or {})
+        part = subprocess.Popen(command, env=surroundings, stdin=subprocess.DEVNULL, **options)  # noqa: S603 - ours
+        self._parts[name] = part
+        return part
+
+    def given_up(self) -> bool:
+        """Whether a part has ended, or nobody wants it any more."""
+        return self.stopping or any(part.poll() is not None for part in self._parts.values())
+
+    def _stop(self, *_: object) -> None:
+        """Somebody wants it to end. Only noted here, so that no part is started and then forgotten."""
+        self.stopping = True
+
+    def _complain(self, words: str) -> int:
+        for name, part in self._parts.items():
+            if part.poll() is not None:
+                words = f"{name} ended with status {part.returncode}"
+                break
+        print(f"{words}; everything is stopped", file=sys.stderr)
+        return 1
+
+    def _end(self) -> None:
+        for part in self._parts.values():
+            part.terminate()  # those that got the same Ctrl-C are ending anyway
+        for part in self._parts.values():
+            try:
+                part.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                part.kill()
+                part.wait()

@@ -6,107 +6,23 @@ import contextlib
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tests.support.demos import EXAMPLES, LIMIT_S, answer_to, demo, free_addresses, gone, printed
+
 VARIABLES = ("ENVOY_LISTEN", "POLICY_SERVICE_LISTEN", "UPSTREAM_LISTEN")
-LIMIT_S = 60
-
-
-def free_addresses() -> dict[str, str]:
-    """An address for each part."""
-    with contextlib.ExitStack() as probes:
-        held = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in VARIABLES]
-        ports = [probe.getsockname()[1] for probe in held]
-    return {variable: f"127.0.0.1:{port}" for variable, port in zip(VARIABLES, ports, strict=True)}
-
-
-@contextmanager
-def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo as a process group of its own, as a shell starts it; its standard error goes to a file."""
-    surroundings = os.environ | free_addresses() | {"POLICY_SERVICE_CREDENTIALS": "of another service"}
-    with (folder / "err").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, EXAMPLES / "demo_envoy.py"],
-            env=surroundings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-            start_new_session=True,
-        )
-    with process:
-        try:
-            yield process
-        finally:
-            if not gone(process.pid):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def gone(group: int) -> bool:
-    """Whether no process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def printed(process: subprocess.Popen[str]) -> list[str]:
-    """What it prints until it is ready."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        if "Ctrl-C" in line:
-            return lines
-    raise AssertionError(lines)
-
-
-def answer_to(line: str) -> tuple[int, str]:
-    """The status and the body that a line of curl gets, with curl if there is one."""
-    if shutil.which("curl"):
-        out = subprocess.run(
-            ["bash", "-c", line], env=os.environ | {"no_proxy": "*"}, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S
-        ).stdout
-        body, _, status = out.rstrip("\n").rpartition("\nHTTP ")
-        return int(status), body
-    words = iter(shlex.split(line)[1:])
-    url, headers, data = "", {}, b""
-    for word in words:
-        if word == "-H":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value
-        elif word == "-d":
-            data = next(words).encode()
-        elif word == "-w":
-            next(words)
-        elif not word.startswith("-"):
-            url = word
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(urllib.request.Request(url, data, headers), timeout=LIMIT_S) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+SCRIPT = "demo_envoy.py"
 
 
 def test_what_it_prints_works_and_ctrl_c_ends_it_all(tmp_path: Path) -> None:
-    with demo(tmp_path) as process:
+    with demo(tmp_path, SCRIPT, VARIABLES) as process:
         whole, streamed, of_team, of_member, other = (
             answer_to(line.strip()) for line in printed(process) if line.startswith("  curl ")
         )
@@ -135,7 +51,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it_all(tmp_path: Path) -> None:
 
 
 def test_sigterm_ends_it_all_also_while_it_starts(tmp_path: Path) -> None:
-    with demo(tmp_path) as process:
+    with demo(tmp_path, SCRIPT, VARIABLES) as process:
         while "serving" not in (tmp_path / "err").read_text():
             assert process.poll() is None
             time.sleep(0.02)
@@ -148,7 +64,7 @@ def test_sigterm_ends_it_all_also_while_it_starts(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("part", ["policy-service", "stub_upstream.py", "envoy/_bin/envoy"])
 def test_when_a_part_dies_everything_ends(tmp_path: Path, part: str) -> None:
-    with demo(tmp_path) as process:
+    with demo(tmp_path, SCRIPT, VARIABLES) as process:
         printed(process)
         (found,) = (pid for pid, command in children(process.pid) if part in command)
         os.kill(found, signal.SIGKILL)
@@ -174,8 +90,8 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(variable: str) -> N
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         refused = subprocess.run(
-            [sys.executable, EXAMPLES / "demo_envoy.py"],
-            env=os.environ | free_addresses() | {variable: address},
+            [sys.executable, EXAMPLES / SCRIPT],
+            env=os.environ | free_addresses(VARIABLES) | {variable: address},
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
