@@ -220,6 +220,7 @@ BAD_IN_FILE: dict[str, list[str]] = {
     "[mode]": ["1: is a list; give a mapping (`key: value`)"],
     "mode": ["1: is the text 'mode'; give a mapping (`key: value`)"],
     "": ["1: the document is empty"],
+    "prompts: x\n[a]: b": [f"1: prompts: is the text 'x'; {A_LIST}", "2: is a list; give a text"],
     "timeout_s: -1\nmode: x\nuser: end_user_id": [
         "1: timeout_s: -1 is less than 0",
         "2: mode: there is no 'x'; use enforce or shadow",
