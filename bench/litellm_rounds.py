@@ -27,5 +27,5 @@ class Rounds(NamedTuple):
         return statistics.median(self.wall_us[kind][way])
 
     def hook(self, way: str, hook: str) -> float:
-        """Of a processor, the median."""
+        """By the clock, the median."""
         return statistics.median(self.hooks_us[way][hook])

@@ -11,7 +11,7 @@ import shutil
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +23,7 @@ from bench.litellm_world import ALLOWED, JSON, KINDS, Ask, asks, chat, deploymen
 from bench.processes import LIMIT_S, cpu_s, free_port
 from bench.report import percentile
 
-WITHOUT, WITH = "without the gate", "with the gate"
-ROUNDS, ROUND_S, WARM_UP_S, FIRST_S = 10, 4.0, 0.3, 5.0
+ROUNDS, ROUND_S, WARM_UP_S, FIRST_S = 30, 2.0, 0.2, 5.0
 CONNECTIONS = 8
 REQUESTS = 2_000  # that are different; then they come again
 SAMPLE = 20  # answers of each kind that are read
@@ -65,36 +64,61 @@ class Through:
     def cpu_us(self) -> float:
         return statistics.median(self.cpus_us)
 
-    def rate_of(self, other: Through) -> float:
-        """Of the other's, round by round: neighbours in time are compared."""
-        return statistics.median(one / two for one, two in zip(self.rates, other.rates, strict=True))
-
-    def cpu_of(self, other: Through) -> float:
-        """Of the other's processor time, round by round."""
-        return statistics.median(one / two for one, two in zip(self.cpus_us, other.cpus_us, strict=True))
-
     @property
     def p50_ms(self) -> float:
         return percentile(self.took_ms, 50)
 
 
-async def through(folder: Path, python: Path, authority: str) -> dict[str, Through]:
-    """Of both proxies, which are loaded in turn."""
-    found = {WITHOUT: Through(), WITH: Through()}
+class Outside(NamedTuple):
+    """Two proxies without the gate, by which can be seen what chance does, and two with it."""
+
+    without: list[Through]
+    gated: list[Through]
+
+    @property
+    def rate(self) -> float:
+        """Of those without: round by round, since neighbours in time can be compared."""
+        return _ratio([one.rates for one in self.gated], [one.rates for one in self.without])
+
+    @property
+    def cpu(self) -> float:
+        """Processor time of a request, of that without."""
+        return _ratio([one.cpus_us for one in self.gated], [one.cpus_us for one in self.without])
+
+    @property
+    def chance(self) -> float:
+        """The rate of one proxy without the gate, of the other's."""
+        first, second = self.without
+        return _ratio([second.rates], [first.rates])
+
+
+def _ratio(ones: list[list[float]], others: list[list[float]]) -> float:
+    """Of what several have together in a round; the median of the rounds."""
+    sums = zip(map(sum, zip(*ones, strict=True)), map(sum, zip(*others, strict=True)), strict=True)
+    return statistics.median(one / other for one, other in sums)
+
+
+async def through(folder: Path, python: Path, authority: str) -> Outside:
+    """Of all four, which are loaded in turn."""
+    gate, follow = {"callbacks": GATE}, {"POLICY_GATE_FOLLOW": f"grpc://{authority}"}
     requests = cycle([_request(ask) for ask in asks(ALLOWED, REQUESTS, 0)])
-    async with (
-        proxy(folder / "without", python, {}, {}) as plain,
-        proxy(folder / "with", python, {"callbacks": GATE}, {"POLICY_GATE_FOLLOW": f"grpc://{authority}"}) as gated,
-    ):
-        proxies = {WITHOUT: plain, WITH: gated}
-        for way, one in proxies.items():
-            await asyncio.to_thread(_check_answers, one, gated=way == WITH)
+    async with AsyncExitStack() as stack:
+        measured: list[tuple[Proxy, Through]] = []
+        for name, settings, variables in (
+            *(("without", {}, {}), ("with", gate, follow)),
+            *(("with-too", gate, follow), ("without-too", {}, {})),
+        ):
+            one = await stack.enter_async_context(proxy(folder / name, python, settings, variables))
+            await asyncio.to_thread(_check_answers, one, gated=bool(settings))
             async with connected(one.port, CONNECTIONS, requests, guarded=False) as load:
                 await load.run(FIRST_S)
-        for number in range(ROUNDS):
-            for way in (WITHOUT, WITH) if number % 2 else (WITH, WITHOUT):
-                await found[way].add_round(proxies[way], requests)
-    return found
+            measured.append((one, Through()))
+        for _ in range(ROUNDS):
+            for one, found in measured:
+                await found.add_round(one, requests)
+            measured.reverse()
+    first, *gated, last = (found for _, found in measured)  # the same from either end
+    return Outside([first, last], gated)
 
 
 @asynccontextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from tests.litellm_proxy.organisation import MEMBER, POLICY, configuration
 from tests.litellm_proxy.parts import NEWEST, Proxy, Service, free_port, running, until
@@ -48,12 +45,11 @@ def test_a_local_replica(all_asked: Provider, folder: Path) -> None:
     with own_service(folder / "local") as service:
         settings = {"follow": f"grpc://{service.target}", **STALENESS}
         with running(NEWEST, configuration(all_asked.url), folder / "local-proxy", settings) as proxy:
-            assert status(proxy) == 200
+            expect(proxy, 200, "the policy comes")
             allow(service, "gpt-4o")
             expect(proxy, 403, "a revocation arrives")
-            assert status(proxy, "gpt-4o") == 200
+            expect(proxy, 200, "and what was granted", "gpt-4o")
             service.stop()
-            assert status(proxy, "gpt-4o") == 200  # not older than it may be
             expect(proxy, 503, "an old policy is not used", "gpt-4o")
             answer = proxy.chat(MEMBER, "gpt-4o")
             assert answer.error["type"] == "service_unavailable_error"
@@ -97,7 +93,6 @@ def test_redis(all_asked: Provider, folder: Path) -> None:
                 expect(proxy, 403, "a revocation comes by Redis")
                 redis.kill()
                 redis.wait()
-                assert status(proxy, "gpt-4o") == 200
                 expect(proxy, 503, "an old policy is not used", "gpt-4o")
                 redis = start()
                 expect(proxy, 200, "Redis is filled and found again", "gpt-4o")
@@ -106,26 +101,10 @@ def test_redis(all_asked: Provider, folder: Path) -> None:
         redis.wait()
 
 
-@pytest.mark.parametrize("settings", [{}, {"server": "x"}], ids=["local", "remote"])
-def test_a_gate_may_be_open_where_there_is_no_policy(
-    all_asked: Provider, folder: Path, settings: dict[str, str], tmp_path: Path
-) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    source = {"server": nobody, "timeout_s": "0.3"} if settings else {"follow": f"grpc://{nobody}"}
-    source |= {"without_policy": "allow", "first_policy_wait_s": "0.2"}
-    with running(NEWEST, configuration(all_asked.url), tmp_path / "proxy", source) as proxy:
+def test_a_gate_may_be_open_where_there_is_no_policy(all_asked: Provider, tmp_path: Path) -> None:
+    settings = {"follow": f"grpc://127.0.0.1:{free_port()}", "without_policy": "allow", "first_policy_wait_s": "0.2"}
+    with running(NEWEST, configuration(all_asked.url), tmp_path / "proxy", settings) as proxy:
         assert status(proxy, "gpt-4o") == 200
         assert "calls are let through" in proxy.log
         assert proxy.chat("/mia", "gpt-4o").status == 403  # who is nobody needs no policy to be refused
         assert proxy.chat(MEMBER, "gpt-4o", prompt_id="x").status == 403
-
-
-def test_an_old_policy_may_be_used_if_that_is_said(all_asked: Provider, folder: Path) -> None:
-    with own_service(folder / "stale") as service:
-        settings = {"follow": f"grpc://{service.target}", "stale_policy": "allow", "max_staleness_s": "1"}
-        with running(NEWEST, configuration(all_asked.url), folder / "stale-proxy", settings) as proxy:
-            assert status(proxy) == 200
-            service.stop()
-            for _ in range(3):
-                asyncio.run(asyncio.sleep(1))
-                assert (status(proxy), status(proxy, "gpt-4o")) == (200, 403)

@@ -12,6 +12,7 @@ from tests.litellm_proxy.organisation import ALLOWED, DENIED, MEMBER
 from tests.litellm_proxy.parts import Answer, Proxy, until
 from tests.litellm_proxy.upstream import Provider
 
+CLOSES = b"\x88"  # what the last frame of a WebSocket begins with
 MULTIPART = {"content-type": "multipart/form-data; boundary=B"}
 
 
@@ -120,7 +121,7 @@ def realtime(proxy: Proxy, key: str, query: str) -> bytes:
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
         connection.sendall(request.encode())
         received = b""
-        while piece := connection.recv(4096):
+        while CLOSES not in received.partition(b"\r\n\r\n")[2] and (piece := connection.recv(4096)):
             received += piece
         return received
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import grpc
 
@@ -26,6 +26,7 @@ from policy_client.errors import (
 from policy_service import errors
 from policy_service.answers import CheckAnswers
 from policy_service.domain.decide import Decision, decide
+from policy_service.domain.names import requested_model_problem
 from policy_service.domain.source import Reading
 from policy_service.domain.validation import Problems, check_asked
 from policy_service.replication.following import DEFAULT_PREFIX, Follow, make_replica, source_of
@@ -35,6 +36,14 @@ from policy_service.v1 import access_pb2 as pb
 
 WAIT_STEP_S = 0.02
 MIN_TIMEOUT_S = 0.001
+
+
+class Decisions(NamedTuple):
+    """What was decided, at which revision, and whether the policy is stale."""
+
+    decisions: list[Decision]
+    revision: str
+    stale: bool
 
 
 class LocalPolicy:
@@ -167,8 +176,23 @@ class LocalPolicy:
     def decide(self, team: str, user: str, model: str) -> Decision:
         """The bare decision, from this process alone, in microseconds. Raises InvalidArgument for a bad request and
         Unavailable when there is no policy that may be used."""
-        _refuse_malformed(team, user, model)
-        return decide(self._read("decide").state, team, user, model)
+        return self.decide_all(team, user, (model,)).decisions[0]
+
+    def decide_all(self, team: str, user: str, models: Iterable[str]) -> Decisions:
+        """Bare decisions, one for each model, all at one revision. Raises as `decide`."""
+        try:
+            state, stale = self._read("decide")
+        except Unavailable:
+            for model in models:  # what is malformed is so without a policy, too
+                _refuse_malformed(team, user, model)
+            raise
+        known = state.teams.get(team)
+        decisions = []
+        for model in models:
+            if known is None or user not in known.members or requested_model_problem(model):
+                _refuse_malformed(team, user, model)  # names that the policy holds are well-formed
+            decisions.append(decide(state, team, user, model))
+        return Decisions(decisions, state.revision, stale)
 
     async def check(
         self, team: str, user: str, model: str, *, at_least_revision: str = "", timeout_s: float | None = None

@@ -89,7 +89,9 @@ def test_a_router_without_aliases(router: Any) -> None:
 
 # Attempts
 
-ROUTED = {"model_group": "gpt-4o", "deployment": "azure/eu-gpt-4o"}
+KEY = object()
+WRITTEN = {"model_group": "gpt-4o", "deployment": "azure/eu-gpt-4o"}
+ROUTED = {**WRITTEN, "user_api_key_auth": KEY}
 ATTEMPTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "routed": ({"model": "azure/eu-gpt-4o", "metadata": ROUTED}, ("gpt-4o",)),
     "routed, in the other bucket": ({"model": "azure/eu-gpt-4o", "litellm_metadata": ROUTED}, ("gpt-4o",)),
@@ -102,8 +104,20 @@ ATTEMPTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("gpt-4o",),
     ),
     "what the client wrote hides nothing": (
-        {"model": "azure/eu-gpt-4o", "litellm_metadata": ROUTED, "metadata": {**ROUTED, "model_group": "cheap"}},
-        ("gpt-4o", "cheap"),
+        {"model": "azure/eu-gpt-4o", "litellm_metadata": ROUTED, "metadata": {**WRITTEN, "model_group": "cheap"}},
+        ("gpt-4o",),
+    ),
+    "nor past the router": (
+        {"model": "o1", "metadata": {"model_group": "cheap", "deployment": "o1"}, "litellm_metadata": ROUTED},
+        ("o1",),
+    ),
+    "a group that is no text": (
+        {"model": "o1", "metadata": {**ROUTED, "model_group": ["x"], "deployment": "o1"}},
+        ("o1",),
+    ),
+    "routed, with the key in the other bucket": (
+        {"model": "azure/eu-gpt-4o", "litellm_metadata": WRITTEN, "metadata": {"user_api_key_auth": KEY}},
+        ("gpt-4o",),
     ),
     "the same in both": ({"model": "azure/eu-gpt-4o", "litellm_metadata": ROUTED, "metadata": ROUTED}, ("gpt-4o",)),
     "not routed": ({"model": "openai/o1"}, ("openai/o1",)),
@@ -156,7 +170,6 @@ def test_a_routed_attempt_within_another() -> None:
 
 # Whose attempt it is
 
-KEY = object()
 METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "one bucket": ({"metadata": {"user_api_key_auth": KEY}}, "metadata"),
     "the other": ({"litellm_metadata": {"user_api_key_auth": KEY}}, "litellm_metadata"),

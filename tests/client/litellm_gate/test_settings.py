@@ -21,7 +21,6 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "token": ("'12'", "12", "12"),
     "token_file": ("/run/token", "/run/token", "/run/token"),
     "tls_ca": ("ca.pem", "ca.pem", "ca.pem"),
-    "tls_key": ("key.pem", "key.pem", "key.pem"),
     "authority": ("10.0.0.1:50052", "10.0.0.1:50052", "10.0.0.1:50052"),
     "redis_prefix": ("acme", "acme", "acme"),
     "verify_key": ("public.pem", "public.pem", "public.pem"),
@@ -74,7 +73,7 @@ def problems_of_file(tmp_path: Path, text: str) -> list[str]:
 
 
 def test_every_setting_is_in_the_table() -> None:
-    assert {*KEYS, "tls_cert"} == {field.name for field in fields(Settings)}
+    assert {*KEYS, "tls_cert", "tls_key"} == {field.name for field in fields(Settings)}
 
 
 def test_without_a_configuration_it_enforces_and_is_closed() -> None:
@@ -178,6 +177,7 @@ def test_the_token_is_not_shown() -> None:
     settings = read_settings({"POLICY_GATE_TOKEN": "secret-5f1d"})
     assert settings.token == "secret-5f1d"
     assert "secret-5f1d" not in repr(settings)
+    assert "hunter2" not in repr(read_settings({"POLICY_GATE_FOLLOW": "redis://u:hunter2@h:1"}))
 
 
 # Mistakes
@@ -210,7 +210,8 @@ BAD_IN_FILE: dict[str, list[str]] = {
     "first_policy_wait_s:": [f"1: first_policy_wait_s: is empty; {A_NUMBER}"],
     "follow: ''": ["1: follow: is empty; leave it out"],
     "follow:": ["1: follow: is empty; give a text"],
-    "token: true": ['1: token: true is true or false; for a text write "true"'],
+    "token: true": ["1: token: is no text; write it in quotes"],
+    "token: 123456": ["1: token: is no text; write it in quotes"],  # nor is it shown
     "state_cache: {}": ["1: state_cache: is a mapping; give a text"],
     "prompts: greeting": [f"1: prompts: is the text 'greeting'; {A_LIST}"],
     "keys:\n- route\n- 7": ['3: keys[1]: 7 is a number; for a text write "7"'],
@@ -305,7 +306,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert found == [
         f"{path}:1: mode: there is no 'x'; use enforce or shadow",
         "POLICY_GATE_TIMEOUT_S: -1 is less than 0",
-        "tls_cert needs tls_key, its key",
+        "tls_cert and tls_key need each other; give both, or neither",
     ]
 
 
@@ -315,7 +316,15 @@ CONTRADICTIONS = {
         "both follow and server are given: follow is for a local replica, server is asked each time",
     ),
     "two tokens": ({"token": "a", "token_file": "b"}, "both token and token_file are given; give one"),
-    "half a certificate": ({"tls_cert": "cert.pem"}, "tls_cert needs tls_key, its key"),
+    "half a certificate": (
+        {"tls_cert": "cert.pem"},
+        "tls_cert and tls_key need each other; give both, or neither",
+    ),
+    "the other half": ({"tls_key": "key.pem"}, "tls_cert and tls_key need each other; give both, or neither"),
+    "a replica's options for a server": (
+        {"server": "10.0.0.1:1", "state_cache": "policy.state", "trust_redis": "true"},
+        "trust_redis, state_cache: only for a local replica; leave it out, or give follow, not server",
+    ),
 }
 
 

@@ -34,7 +34,7 @@ from .worlds import WORLDS_OF_A_CONFIGURATION, World, random_world
 ROOT = Path(__file__).parents[3]
 PYTHON = os.environ.get("LITELLM_PYTHON", ROOT / "build" / "litellm" / "bin" / "python")
 SEED = int(os.environ.get("LITELLM_DIFFERENTIAL_SEED", "1"))
-WORLDS = 2_000
+WORLDS = 1_700
 QUESTIONS = 20_000  # at least
 PROCESSES = 2
 OFTEN = 24  # times that every row of the table has to be seen

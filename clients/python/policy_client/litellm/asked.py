@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from policy_service.ext_authz.keys import MODEL, folded
 from policy_service.ext_authz.places import Node, Role, tree, walk
 from policy_service.ext_authz.refusal import Code, Refused
 
@@ -15,7 +17,8 @@ FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"
 OTHER_PLACES = (
     *("tools[].model", "tools[].parameters.model", "tools[].svg.model", "svg.model", "moderation.model"),
     *("session.model", "session.audio.input.transcription.model", "session.input_audio_transcription.model"),
-    *("session.tools[].model", "audio.input.transcription.model", "input_audio_transcription.model"),
+    *("session.tools[].model", "session.tools[].parameters.model", "session.tools[].svg.model"),
+    *("audio.input.transcription.model", "input_audio_transcription.model"),
     *("completion.model", "data_source.model", "testing_criteria[].model", "method.reinforcement.grader.model"),
     "requests[].params.model",
 )
@@ -33,6 +36,9 @@ REFUSED_KEYS = (
 )
 # An object among fallbacks replaces what the request has: with these it would be another caller's.
 CALLER_KEYS = ("metadata", "litellm_metadata", "proxy_server_request")
+MAX_KEYS = 64  # of a body, and characters of a key, that are remembered
+_LATER = (*FALLBACKS, "target_model_names")  # from the query or a form, read after the body was noted
+_SPECIAL = frozenset((*_LATER, "router_settings_override", "user_config", "prompt", "input"))
 
 
 class Asked(NamedTuple):
@@ -76,19 +82,32 @@ class Reader:
         self._strict = _places(MANAGED_IDS, refused)
         self._lenient = _places((), ())
         self._fallback = _places(MANAGED_IDS, [*refused, *CALLER_KEYS])
+        self._of_interest = lru_cache(maxsize=1_024)(self._interesting)
 
     def read(self, data: Mapping[str, Any], *, unseen: bool = False) -> Asked:
         """Raises Refused, which says what to change. `unseen`: this call may use models that cannot be seen."""
         body = client_body(data)
-        # From the query or a form, read after the body was noted.
-        later = {key: data[key] for key in (*FALLBACKS, "target_model_names") if key in data and key not in body}
-        named = {**body, **later} if later else body
-        others = tuple(self._others(self._lenient if unseen else self._strict, named, 0))
+        named = self._worth_reading(body)
+        for key in _LATER:
+            if key in data and key not in body:
+                named[key] = data[key]
+        others = tuple(self._others(self._lenient if unseen else self._strict, named, 0)) if named else ()
         targets = tuple(_listed(named["target_model_names"])) if "target_model_names" in named else ()
         if len(others) + len(targets) > MAX_MODELS:
             words = f"the request names more than {MAX_MODELS} models besides its own; send less at once"
             raise Refused(Code.BODY_TOO_LARGE, words)
         return Asked(_model(body), _model(data), targets, others)
+
+    def _worth_reading(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body without the keys that no place begins with: of most requests nothing is left. Clients send the same
+        keys again and again, so which those are is remembered, if they are few and short."""
+        if len(body) > MAX_KEYS or max(map(len, body), default=0) > MAX_KEYS:
+            return dict(body)
+        return {key: body[key] for key in self._of_interest(tuple(body))}
+
+    def _interesting(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        known, similar = self._strict.children.keys() | _SPECIAL, self._strict.similar
+        return tuple(key for key in keys if key != MODEL and (key in known or folded(key) in similar))
 
     def _others(self, places: Node, body: Mapping[str, Any], depth: int) -> Iterator[str]:
         for part in (body, *_tools_in_input(body)):
@@ -146,7 +165,10 @@ class Reader:
             if not isinstance(deployment, Mapping):
                 raise _unreadable(f"{key}.model_list")
             yield _text(deployment.get("model_name"), f"{key}.model_list")
-            yield _text(_mapping(deployment, "litellm_params", key).get("model"), f"{key}.model_list")
+            params = _mapping(deployment, "litellm_params", key)
+            yield _text(params.get("model"), f"{key}.model_list")
+            for inner in FALLBACKS:
+                yield from self._fallbacks(params.get(inner), f"{key}.model_list", depth)
 
 
 def _places(ids: Collection[str], refused: Collection[str]) -> Node:

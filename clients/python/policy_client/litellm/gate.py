@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, NoReturn
 
 import litellm
@@ -66,7 +67,7 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
         except GateRefusal as refusal:
             self._refused(refusal, user_api_key_dict, data, call_type)
             return data
-        self._note(data, judged)
+        _put(data, {"allowed": True, "mode": self._settings.mode, **_event(judged)})
         if judged.model and self._enforces and data.get("model") is not None:
             data["model"] = judged.model
         return data
@@ -174,9 +175,6 @@ class PolicyGate(CustomLogger):  # type: ignore[misc] # LiteLLM has no types for
             raise refusal
         LOG.warning("policy_gate.disagreement %s", _json({"litellm": "allow", **event}))
 
-    def _note(self, data: dict[str, Any], judged: Judged) -> None:
-        _put(data, {"allowed": True, **_event(judged), "mode": self._settings.mode})
-
 
 def _is_health_check(key: Any) -> bool:
     """Whether it is the key under which LiteLLM asks its deployments how they are. No client can have one like it: an
@@ -186,20 +184,32 @@ def _is_health_check(key: Any) -> bool:
 
 def _router() -> Any:
     """The proxy's router, which a reload of its configuration may replace."""
+    return _proxy_server().llm_router
+
+
+@cache
+def _proxy_server() -> Any:
     from litellm.proxy import proxy_server  # importing it earlier would go round in a circle
 
-    return proxy_server.llm_router
+    return proxy_server
 
 
 def _event(judged: Judged) -> dict[str, Any]:
     """The decision, as the logs have it."""
-    (team, user), verdict = judged.identity, judged.verdict
-    event: dict[str, Any] = {"team": team, "user": user, "model": judged.asked, "resolved_model": judged.model}
-    if verdict is not None:
-        event |= {"reason": verdict.reason.value, "revision": verdict.revision, "stale": verdict.stale}
-        if verdict.limits is not None:
-            event["limits"] = {name: getattr(verdict.limits, name) for name in LIMIT_NAMES}
-    return event
+    (team, user), asked, model, verdict = judged
+    if verdict is None:
+        return {"team": team, "user": user, "model": asked, "resolved_model": model}
+    _, reason, resolved_model, limits, revision, stale = verdict
+    return {
+        "team": team,
+        "user": user,
+        "model": asked,
+        "resolved_model": resolved_model,
+        "reason": reason.value,
+        "revision": revision,
+        "stale": stale,
+        "limits": None if limits is None else {name: getattr(limits, name) for name in LIMIT_NAMES},
+    }
 
 
 def _put(data: dict[str, Any], event: dict[str, Any]) -> None:

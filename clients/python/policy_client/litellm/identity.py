@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from policy_service.domain.names import identifier_problem
+from policy_service.domain.names import MAX_NAME_BYTES, identifier_problem
 from policy_service.ext_authz.refusal import Code, Refused
 
 PLAIN = ("team_id", "team_alias", "user_id", "user_email", "key_alias", "org_id")
@@ -54,6 +55,14 @@ def field_of(text: str) -> Field:
     return Field(name, key)
 
 
+def _problem(text: str) -> str | None:
+    # The same keys ask again and again; longer texts, which are refused, would fill the memory.
+    return _remembered_problem(text) if len(text) <= MAX_NAME_BYTES else identifier_problem(text)
+
+
+_remembered_problem = lru_cache(maxsize=4_096)(identifier_problem)
+
+
 class IdentitySource(NamedTuple):
     """The fields that name team and user."""
 
@@ -73,7 +82,7 @@ class IdentitySource(NamedTuple):
         value = field.value(key)
         if value is None or value == "":
             return ""
-        problem = identifier_problem(value) if isinstance(value, str) else "is no text"
+        problem = _problem(value) if isinstance(value, str) else "is no text"
         if problem:
             raise Refused(Code.MALFORMED_IDENTITY, f"the key's {field} {problem}; ask an administrator of the gateway")
         return str(value)

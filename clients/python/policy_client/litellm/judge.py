@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from policy_client.litellm.asked import Asked, Reader
@@ -20,17 +22,31 @@ from policy_service.ext_authz.words import decision_code, decision_words
 
 LOG = logging.getLogger("policy_client.litellm")
 NOBODY = frozenset((Reason.TEAM_NOT_FOUND, Reason.TEAM_BLOCKED, Reason.NOT_A_MEMBER, Reason.MEMBER_BLOCKED))
+REMEMBERED_S = 1.0  # by what a change of the policy may be late within one request, where a server is asked
 _ANY_MODEL = "any"  # asked for where only the team's and the user's part of the verdict counts
 
 
 class Judged(NamedTuple):
-    """A call that may be made. `asked` is the model as the client named it, `model` what to call instead of what
-    LiteLLM would; either may be empty. `verdict` is None for a call without a model, and where there is no policy."""
+    """A call that may be made. `asked` is the model as the client named it, empty for none; `model` what to call
+    instead of what LiteLLM would, empty for that. `verdict` is None for a call without a model, and where there is no
+    policy."""
 
     identity: Identity
     asked: str
     model: str
     verdict: Verdict | None
+
+
+class _Request(NamedTuple):
+    """What is known while one request is served. `until` is monotonic time."""
+
+    identity: Identity
+    revision: str
+    until: float
+    verdicts: dict[str, Verdict]
+
+
+_REQUEST: ContextVar[_Request | None] = ContextVar("policy_gate_request", default=None)
 
 
 class Judge:
@@ -42,13 +58,14 @@ class Judge:
         self._reader = Reader(settings.prompts, settings.keys)
         self._apis = default_table()
         self._unseen = frozenset(settings.without_model)
+        self._unseen_below = tuple(path[:-1] for path in settings.without_model if path.endswith("/*"))
         self._open = settings.without_policy is Otherwise.ALLOW
         self._trouble = ""
 
     async def call(self, key: Any, data: Mapping[str, Any], call_type: str, router: Any) -> Judged:
         """Judges a call with all models that it names. Raises GateRefusal."""
         route = getattr(key, "request_route", None) or ""
-        unseen = call_type in self._unseen or _covers(self._unseen, route)
+        unseen = call_type in self._unseen or route in self._unseen or route.startswith(self._unseen_below)
         identity = self.identity(key)
         try:
             if call_type in (CALL_TYPE, ROUTED_CALL_TYPE):
@@ -69,13 +86,13 @@ class Judge:
         first = asked.requested or asked.called
         if not verdicts or not first:
             return Judged(identity, first, "", None)
-        verdict = verdicts[first]
+        name, verdict = first, verdicts[first]
         if asked.fixed and verdict.resolved_model != first:
             words = f"the path names {first!r}, which stands for {verdict.resolved_model!r}; name that"
             raise _forbidden(Code.MODELS_DISAGREE, words)
         if asked.called and verdict.resolved_model == asked.requested:
-            verdict = verdicts[asked.called]  # no alias of the policy: what LiteLLM made of the name counts
-        return Judged(identity, first, verdict.resolved_model, verdict)
+            name, verdict = asked.called, verdicts[asked.called]  # no alias of the policy: what LiteLLM made of it
+        return Judged(identity, first, "" if verdict.resolved_model == name else verdict.resolved_model, verdict)
 
     async def _without_model(self, identity: Identity, asked: Asked, router: Any) -> None:
         for verdict in await self._check(identity, [_ANY_MODEL]):
@@ -97,24 +114,40 @@ class Judge:
         What the router will make of a name counts: the model of a deployment's id, and an alias' target beside it.
         """
         models = {name: model_of_deployment(router, name) for name in names}
-        verdicts = await self._allowed(identity, dict.fromkeys(models.values()))
-        targets = {alias_target(router, verdict.resolved_model) for verdict in verdicts.values()}
-        await self._allowed(identity, targets - {verdict.resolved_model for verdict in verdicts.values()})
-        return {name: verdicts[model] for name, model in models.items()} if verdicts else {}
+        verdicts = await self._known(identity, models.values())
+        if not verdicts:
+            return {}
+        found = {name: _allowing(identity, model, verdicts[model]) for name, model in models.items()}
+        resolved = [verdict.resolved_model for verdict in found.values()]
+        targets = [target for model in resolved if (target := alias_target(router, model)) != model]
+        if targets:
+            verdicts = await self._known(identity, targets)
+            for target in targets if verdicts else ():
+                _allowing(identity, target, verdicts[target])
+        return found
+
+    async def _known(self, identity: Identity, names: Collection[str]) -> dict[str, Verdict]:
+        """Verdicts of these names, and of others that the same request asked for. Its hooks ask for the same names
+        again; they need not wait again while the policy is the same, and not for longer than REMEMBERED_S."""
+        revision, now = self._policy.revision, time.monotonic()
+        request = _REQUEST.get()
+        if request is None or request.identity != identity or request.revision != revision or now > request.until:
+            request = _Request(identity, revision, now + REMEMBERED_S, {})
+            _REQUEST.set(request)
+        missing = [name for name in names if name not in request.verdicts]
+        if missing:
+            asked = list(dict.fromkeys(missing))
+            verdicts = await self._check(identity, asked)
+            if not verdicts:
+                return {}
+            request.verdicts.update(zip(asked, verdicts, strict=True))
+        return request.verdicts
 
     async def listed(self, identity: Identity, names: Collection[str]) -> list[str]:
         """The names that may be used. Raises GateRefusal where there is no policy."""
         known = [name for name in names if "*" not in name]
         verdicts = await self._check(identity, known) if known else []
         return [name for name, verdict in zip(known, verdicts, strict=False) if verdict.allowed] if verdicts else []
-
-    async def _allowed(self, identity: Identity, names: Collection[str]) -> dict[str, Verdict]:
-        asked = list(names)
-        verdicts = dict(zip(asked, await self._check(identity, asked), strict=False)) if asked else {}
-        for name, verdict in verdicts.items():
-            if not verdict.allowed:
-                raise _denied(identity, name, verdict)
-        return verdicts
 
     async def _check(self, identity: Identity, names: list[str]) -> list[Verdict]:
         """Empty where there is no policy, and that is no reason to refuse."""
@@ -148,17 +181,16 @@ def _forbidden(code: Code, words: str) -> GateRefusal:
     return GateRefusal(FORBIDDEN, code, words[0].upper() + words[1:] + ("" if words.endswith(".") else "."))
 
 
+def _allowing(identity: Identity, name: str, verdict: Verdict) -> Verdict:
+    if not verdict.allowed:
+        raise _denied(identity, name, verdict)
+    return verdict
+
+
 def _denied(identity: Identity, name: str, verdict: Verdict) -> GateRefusal:
     fields = {"model": name, "revision": verdict.revision}
     return GateRefusal(
         FORBIDDEN, decision_code(verdict.reason), decision_words(verdict.reason, identity.team, name), fields
-    )
-
-
-def _covers(unseen: Collection[str], route: str) -> bool:
-    """Whether the configuration lists the route, or a path above it, as `/assemblyai/*`."""
-    return route in unseen or any(
-        pattern.endswith("/*") and route.startswith(pattern[:-1]) for pattern in unseen if pattern.startswith("/")
     )
 
 

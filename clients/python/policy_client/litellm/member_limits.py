@@ -23,9 +23,11 @@ class MemberLimitsHook(CustomLogger):  # type: ignore[misc] # LiteLLM has no typ
         if limits is None:
             return
         key = user_api_key_dict
-        key.team_member_tpm_limit = _lower(key.team_member_tpm_limit, limits.tpm_limit)
-        key.team_member_rpm_limit = _lower(key.team_member_rpm_limit, limits.rpm_limit)
+        if limits.tpm_limit is not None:
+            key.team_member_tpm_limit = _lower(key.team_member_tpm_limit, limits.tpm_limit)
+        if limits.rpm_limit is not None:
+            key.team_member_rpm_limit = _lower(key.team_member_rpm_limit, limits.rpm_limit)
 
 
-def _lower(one: int | None, other: int | None) -> int | None:
-    return min((limit for limit in (one, other) if limit is not None), default=None)
+def _lower(own: int | None, limit: int) -> int:
+    return limit if own is None else min(own, limit)

@@ -28,8 +28,8 @@ def read_pass_through(table: RouteTable, route: str, data: Mapping[str, Any], ca
     `route` is the path that the client called, `data` what LiteLLM's hook gets.
     """
     body = data.get("data") or {} if call_type == ROUTED_CALL_TYPE else data
-    _, provider, *rest = route.split("/")
-    matched = table.find("POST", False, "/" + "/".join(rest)) if provider in PROVIDERS else None
+    provider, _, rest = route.removeprefix("/").partition("/")
+    matched = table.find("POST", False, f"/{rest}") if provider in PROVIDERS else None
     if matched is None or matched.route.access is not Access.MODELS:
         return Asked()
     named = list(walk(matched.route.places, body))

@@ -16,7 +16,6 @@ from policy_service.domain.decide import Reason
 from policy_service.domain.records import MemberLimits
 from policy_service.domain.rules import LIMIT_NAMES
 from policy_service.ext_authz.refusal import Code, Refused
-from policy_service.replication.replica import Condition
 from policy_service.v1 import access_pb2 as pb
 
 MAX_BATCH = 1_000
@@ -44,6 +43,10 @@ class NoAnswer(Exception):
 class Policy(Protocol):
     """Decides for a team's user."""
 
+    @property
+    def revision(self) -> str:
+        """While it stays the same, so do the verdicts; empty where that is not known without asking."""
+
     async def start(self) -> None:
         """Returns once there is a policy, or none for too long. Raises ValueError for what cannot be used."""
 
@@ -57,23 +60,27 @@ class LocalReplica:
     def __init__(self, policy: LocalPolicy, first_policy_wait_s: float) -> None:
         self._policy, self._wait_s = policy, first_policy_wait_s
 
+    @property
+    def revision(self) -> str:
+        return self._policy.revision
+
     async def start(self) -> None:
         await self._policy.start()
         with contextlib.suppress(DeadlineExceeded):
             await self._policy.wait_until_fresh(self._wait_s)
 
     async def check(self, team: str, user: str, models: Sequence[str]) -> list[Verdict]:
-        policy = self._policy
         try:
-            decisions = [policy.decide(team, user, model) for model in models]
+            decisions, revision, stale = self._policy.decide_all(team, user, models)
         except PolicyClientError as error:
             raise _failure(error) from None
-        revision, stale = policy.revision, policy.condition is not Condition.FRESH
         return [Verdict(*decision, revision, stale) for decision in decisions]
 
 
 class RemoteServer:
     """Asks AccessService for every request."""
+
+    revision = ""
 
     def __init__(self, client: AccessClient, *, refuse_stale: bool) -> None:
         self._client, self._refuse_stale = client, refuse_stale

@@ -34,14 +34,17 @@ def attempted_models(kwargs: Mapping[str, Any], within: str) -> tuple[str, ...]:
     """The models of an attempt whose deployment is chosen: the group that the router tries; for what goes past the
     router the model itself, unless it is `within` a call of that model: some APIs are served by way of another."""
     model = kwargs.get("model")
-    buckets = (kwargs.get(name) for name in BUCKETS)
-    # The router notes in one of them which deployment it chose; in the other could be what the client wrote.
+    # The router notes in one of these which deployment it chose. Without the key, `metadata` is what the client wrote.
+    buckets = (attempt_metadata(kwargs), kwargs.get("litellm_metadata"))
     groups = [
-        bucket["model_group"]
+        group
         for bucket in buckets
-        if isinstance(bucket, Mapping) and bucket.get("model_group") and bucket.get("deployment") == model
+        if isinstance(bucket, Mapping)
+        and isinstance(group := bucket.get("model_group"), str)
+        and bucket.get("deployment") == model
     ]
-    names = (*(groups or ([] if model == within else [model])), *_nested(kwargs))
+    called: list[object] = [*groups] or ([] if model == within else [model])
+    names = (*called, *_nested(kwargs))
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 

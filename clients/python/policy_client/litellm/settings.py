@@ -16,6 +16,7 @@ from policy_service.yaml_messages import Reader, YamlError, compose, line_of
 
 PREFIX = "POLICY_GATE_"
 FILE_VARIABLE = PREFIX + "CONFIG"
+_OF_REPLICA = ("authority", "redis_prefix", "verify_key", "trust_redis", "state_cache", "max_staleness_s")
 TEAM_ID, USER_ID = field_of("team_id"), field_of("user_id")
 
 
@@ -43,7 +44,7 @@ class Settings:
     following with a local replica."""
 
     mode: Mode = Mode.ENFORCE
-    follow: str = "grpc://127.0.0.1:50051"
+    follow: str = field(default="grpc://127.0.0.1:50051", repr=False)  # Redis' may hold a password
     server: str = ""
     token: str = field(default="", repr=False)
     token_file: str = ""
@@ -82,6 +83,13 @@ class _SettingsReader(Reader):
             self.problem(line_of(node), path, "is empty; leave it out")
         return text
 
+    def secret(self, node: yaml.Node, path: str) -> str | None:
+        """Not shown, also when it is wrong."""
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":str"):
+            return self.plain(node, path)
+        self.problem(line_of(node), path, "is no text; write it in quotes")
+        return None
+
     def choice(self, kind: type[StrEnum]) -> Callable[[yaml.Node, str], Any]:
         def read(node: yaml.Node, path: str) -> Any:
             text = self.text(node, path)
@@ -115,7 +123,7 @@ _Read = Callable[[yaml.Node, str], Any]
 
 def _readers(reader: _SettingsReader) -> Mapping[str, _Read]:
     paths = ("token_file", "tls_ca", "tls_cert", "tls_key", "verify_key", "state_cache")
-    texts = ("follow", "server", "token", "authority", "redis_prefix")
+    texts = ("follow", "server", "authority", "redis_prefix")
     seconds = ("max_staleness_s", "max_policy_age_s", "first_policy_wait_s", "timeout_s")
     return {
         "mode": reader.choice(Mode),
@@ -124,6 +132,7 @@ def _readers(reader: _SettingsReader) -> Mapping[str, _Read]:
         "team": reader.key_field,
         "user": reader.key_field,
         "trust_redis": reader.boolean,
+        "token": reader.secret,
         **dict.fromkeys((*paths, *texts), reader.plain),
         **dict.fromkeys(seconds, reader.seconds),
         **dict.fromkeys(("without_model", "prompts", "keys"), reader.texts),
@@ -180,7 +189,7 @@ def _node_of(text: str, read: _Read, reader: _SettingsReader) -> yaml.Node:
         return as_text
     try:
         return compose(f"[{text}]" if read == reader.texts and not text.lstrip().startswith("[") else text)
-    except YamlError:
+    except (YamlError, UnicodeError):
         return as_text
 
 
@@ -192,8 +201,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     problems = []
     if values.get("server") and values.get("follow"):
         problems.append("both follow and server are given: follow is for a local replica, server is asked each time")
+    of_replica = [key for key in _OF_REPLICA if key in values]
+    if values.get("server") and of_replica:
+        problems.append(f"{', '.join(of_replica)}: only for a local replica; leave it out, or give follow, not server")
     if values.get("token") and values.get("token_file"):
         problems.append("both token and token_file are given; give one")
-    if "tls_cert" in values and "tls_key" not in values:
-        problems.append("tls_cert needs tls_key, its key")
+    if ("tls_cert" in values) != ("tls_key" in values):
+        problems.append("tls_cert and tls_key need each other; give both, or neither")
     return problems
