@@ -23,7 +23,7 @@ test: $(STAMP) $(ENVOY_1_40) $(XDS_PROTOS) ## all tests but those that need Lite
 	$(BIN)/pytest -n $(WORKERS) --ignore tests/litellm_proxy
 
 test-litellm: $(STAMP) $(LITELLM) ## the gate in LiteLLM's real proxy, and LiteLLM's own checks beside ours
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/litellm_proxy
+	$(BIN)/pytest -n 2 --dist loadfile tests/litellm_proxy # the tests of a file share proxies, which take long to start
 
 demo-envoy: $(STAMP) ## the service with the example organisation, behind Envoy, with a stub of the OpenAI API
 	$(BIN)/python examples/demo_envoy.py

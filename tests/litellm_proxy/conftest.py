@@ -11,17 +11,6 @@ from tests.litellm_proxy.organisation import POLICY, configuration
 from tests.litellm_proxy.parts import NEWEST, OLDEST, Proxy, Service, running
 from tests.litellm_proxy.upstream import Provider, providing
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a proxy run in one worker: each worker would start its own."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "litellm_proxy" in item.path.parts:
-            version = item.callspec.params.get("proxy") if hasattr(item, "callspec") else None
-            alone = item.path.stem == "test_outages"
-            item.add_marker(pytest.mark.xdist_group(version or (item.nodeid if alone else item.path.stem)))
-
-
 VERSIONS = {"newest": NEWEST, "oldest": OLDEST}  # of LiteLLM: the newest that was tried, and the oldest
 
 
