@@ -54,9 +54,7 @@ async def an_entry_more(redis: RedisServer, contents: Contents) -> None:
 
 async def everything_in_the_log_foreign(redis: RedisServer, contents: Contents) -> None:
     log, ids = await contents.key(":log"), await contents.log_ids()
-    await redis.command("DEL", log)
-    for at in ids:
-        await redis.command("XADD", log, at, "a", "b")
+    await redis.transact(("DEL", log), *[("XADD", log, at.decode(), "a", "b") for at in ids])
 
 
 async def head_garbage(redis: RedisServer, contents: Contents) -> None:
@@ -90,8 +88,7 @@ def deleted(ending: str) -> Fault:
 def of_another_type(ending: str) -> Fault:
     async def fault(redis: RedisServer, contents: Contents) -> None:
         key = await contents.key(ending)
-        await redis.command("DEL", key)
-        await redis.command("SADD", key, "x")
+        await redis.transact(("DEL", key), ("SADD", key, "x"))
 
     fault.__name__ = f"of_another_type{ending}"
     return fault

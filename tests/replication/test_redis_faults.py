@@ -52,8 +52,7 @@ def deleted(ending: str) -> Fault:
 def of_a_wrong_type(ending: str) -> Fault:
     async def fault(stage: Stage) -> None:
         key = await stage.key(ending)
-        await stage.redis.command("DEL", key)
-        await stage.redis.command("LPUSH", key, "not what belongs here")
+        await stage.redis.transact(("DEL", key), ("LPUSH", key, "not what belongs here"))
 
     return fault
 

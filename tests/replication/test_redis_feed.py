@@ -323,8 +323,7 @@ async def test_wrong_types(redis: RedisServer, published: Origin, feed: RedisFee
     after = await _at(published, 2)
     for key in await redis.keys():
         kept = await redis.command("DUMP", key)
-        await redis.command("DEL", key)
-        await redis.command("SADD", key, "x")
+        await redis.transact(("DEL", key), ("SADD", key, "x"))
         with pytest.raises(FeedUnavailable):
             await _read_everything(feed, after)
         await redis.command("RESTORE", key, 0, kept, "REPLACE")
